@@ -1,0 +1,19 @@
+"""Identifiers: a kind prefix and 12 random base32 characters, so that a short unique prefix is enough to name one."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32: no i, l, o, u
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+def new_id(kind: str) -> str:
+    """``new_id("ses")`` → ``"ses_4k2m9x0qw7ab"``: 60 random bits."""
+    return f"{kind}_" + "".join(secrets.choice(_ALPHABET) for _ in range(12))
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` may name a session, volume, workspace or agent: ``[a-z0-9][a-z0-9._-]{0,63}``."""
+    return NAME_PATTERN.fullmatch(text) is not None

@@ -1,0 +1,168 @@
+"""The glossary: one word per thing, and the dataclasses that carry them between layers.
+
+==============  =====================================================================================================
+agent           a coding agent program that speaks ACP over stdio; its launch recipe is a data file in ``agents/``
+user agent      a named identity that a user makes from a built-in agent; ``--agent`` takes either
+provider        a place that can run a sandbox: ``unix_local``, ``docker``, ``daytona``, ``modal``
+sandbox         disposable compute; its identity is the provider's opaque handle
+supervisor      our process inside the sandbox: starts agents, owns turns, keeps the durable log, serves HTTP
+volume          durable storage of one provider; holds homes, workspaces and session logs
+workspace       a named HOME on a volume, shared by the sessions that name it
+session         one conversation: agent + volume + (at most one live) sandbox + log
+turn            one prompt and all that follows until it ends; its id is chosen by the caller (idempotency key)
+event           one numbered entry of a session's log, in the universal schema (``events.py``)
+request         a permission or a question that waits for a person's answer
+lease           who may drive a session's sandbox now
+origin          label that says which installation or environment owns a remote resource
+==============  =====================================================================================================
+
+Times are Unix seconds as float; durations end in ``_s`` or ``_ms``. All fields are JSON values, so that a store can
+keep a dataclass as a row without knowing what it means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Permissions = Literal["ask", "accept-edits", "allow", "deny"]
+PERMISSIONS: tuple[Permissions, ...] = ("ask", "accept-edits", "allow", "deny")
+
+OnLost = Literal["fail", "new", "replay"]
+ON_LOST: tuple[OnLost, ...] = ("fail", "new", "replay")
+
+Outcome = Literal["completed", "refused", "limit", "cancelled", "denied", "failed", "timeout", "interrupted"]
+
+Context = Literal["new", "live", "restored", "replayed", "lost"]
+"""How a turn's agent came by the conversation so far: ``new`` first turn of a new session, ``live`` the same agent
+process went on, ``restored`` by the agent's own resume or load, ``replayed`` by our transcript, ``lost`` not at all."""
+
+SessionStatus = Literal["new", "starting", "idle", "busy", "waiting", "stalled", "hibernated", "dead"]
+"""``new`` never provisioned; ``waiting`` a turn waits for an answer to a request; ``hibernated`` no live sandbox, the
+next message brings one; ``dead`` the supervisor vanished without a word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSpec:
+    """What the user asked for at create. Its hash is what ``--if-not-exists`` compares.
+
+    ``mcp_servers`` are ACP ``McpServer`` objects. ``env`` holds only what the user gave by ``--env``; the contents of
+    ``env_files`` are read again at each provision and never stored. ``policy`` is the parsed policy file
+    (``acp/permissions.py``). Names of the user's environment variables that hold credentials live in recipes.
+    """
+
+    agent: str
+    agent_command: tuple[str, ...] | None = None
+    provider: str = "unix_local"
+    volume: str = "default"
+    workspace: str | None = None
+    cwd: str | None = None
+    model: str | None = None
+    mode: str | None = None
+    thought_level: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    env_files: tuple[str, ...] = ()
+    mcp_servers: tuple[dict[str, Any], ...] = ()
+    permissions: Permissions = "ask"
+    policy: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    origin: str = ""
+    timeout_s: float | None = None
+    on_lost: OnLost = "fail"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> SessionSpec:
+        known = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in cls.__dataclass_fields__}
+        return cls(**known)
+
+    def hash(self) -> str:
+        """SHA-256 over the canonical JSON of everything but labels: the same spec names the same session."""
+        data = {k: v for k, v in self.to_json().items() if k != "labels"}
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A row of the store. ``spec`` is as created; ``model``, ``mode``, … in it follow later ``set-*`` commands."""
+
+    id: str
+    name: str
+    spec: SessionSpec
+    status: SessionStatus
+    created_at: float
+    updated_at: float
+    title: str | None = None
+    native_session_id: str | None = None
+    sandbox_id: str | None = None
+    last_sequence: int = 0
+    usage: dict[str, Any] | None = None
+    cost: dict[str, Any] | None = None
+    last_turn_id: str | None = None
+    last_outcome: Outcome | None = None
+    ephemeral: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """``handle`` is the provider's own JSON object; nobody but the provider reads it."""
+
+    id: str
+    session_id: str | None
+    provider: str
+    handle: dict[str, Any]
+    labels: dict[str, str]
+    created_at: float
+    fencing: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    id: str
+    session_id: str
+    status: Literal["queued", "running", "waiting", "ended"]
+    created_at: float
+    first_sequence: int | None = None
+    last_sequence: int | None = None
+    outcome: Outcome | None = None
+    stop_reason: str | None = None
+    ended_at: float | None = None
+    result: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A permission or a question. ``data`` is the ``data`` of its ``*.requested`` event."""
+
+    id: str
+    session_id: str
+    turn_id: str | None
+    kind: Literal["permission", "question"]
+    status: Literal["pending", "resolved"]
+    sequence: int
+    created_at: float
+    data: dict[str, Any]
+    resolution: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    name: str
+    provider: str
+    handle: dict[str, Any]
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Held while a session's sandbox is being made or unmade. ``fencing`` rises with every acquisition."""
+
+    session_id: str
+    holder: str
+    fencing: int
+    expires_at: float

@@ -1,0 +1,117 @@
+"""What every provider promises. One contract suite (``tests/contract/``) runs on each of them.
+
+A provider knows how to make, find and unmake a place where the supervisor runs, and how to reach it; everything inside
+the sandbox is the supervisor's. A provider raises ``SandboxError`` and its children, never its SDK's own errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from agentctl.model import Volume
+from agentctl.wire import Boot
+
+Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+"""Opens one byte stream to the supervisor; raises ``SupervisorUnreachable``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A door to a supervisor: how to open a stream, and the headers each request needs besides the token."""
+
+    dial: Dial
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What the provider has. ``boundary`` is what separates the agent from the supervisor: ``none``, ``uid``, ``vm``."""
+
+    default_cwd: str | None
+    boundary: Literal["none", "uid", "vm"]
+    local_volumes: bool
+    pause: bool = False
+    images: bool = False
+    network_policy: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """``home`` is the volume-relative directory mounted as the agent's HOME: ``agents/<session>/home`` or
+    ``workspaces/<name>``; ``log`` likewise for the session's log: ``agents/<session>/log``. ``boot`` has everything but
+    what only the provider knows (``listen``, ``home``, ``tmp``, ``log_root``, parts of ``agent_env``), which the provider fills in.
+    """
+
+    sandbox_id: str
+    session_id: str | None
+    volume: Volume
+    home: str
+    log: str
+    boot: Boot
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxState:
+    """What the backend itself says of a sandbox; never read from the store."""
+
+    status: Literal["running", "paused", "stopped", "missing"]
+    detail: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A sandbox found by its labels. ``handle`` works in every other call of the provider."""
+
+    sandbox_id: str
+    handle: dict[str, Any]
+    labels: dict[str, str]
+    created_at: float | None
+
+
+class Provider(Protocol):
+    """A ``handle`` is the provider's own JSON object; it is enough to do everything below from another process."""
+
+    name: str
+    capabilities: Capabilities
+
+    async def check(self) -> None:
+        """Return when the backend can be used now; raise ``ProviderUnavailable`` with the fix otherwise."""
+
+    async def create(self, spec: SandboxSpec) -> dict[str, Any]:
+        """Bring up a sandbox whose supervisor answers, and return its handle. On any failure, cancellation included,
+        nothing of it is left behind."""
+
+    async def inspect(self, handle: dict[str, Any]) -> SandboxState:
+        """Ask the backend. ``missing`` is an answer, not an error."""
+
+    async def endpoint(self, handle: dict[str, Any]) -> tuple[Endpoint, str]:
+        """The door to the supervisor and its token. Raise ``SandboxNotFound`` when the sandbox is gone."""
+
+    async def remove(self, handle: dict[str, Any]) -> None:
+        """End every process and resource of the sandbox, but never its volume. Removing a missing one succeeds.
+        When this returns, no process of the sandbox is alive."""
+
+    def find_by_labels(self, labels: dict[str, str]) -> AsyncIterator[Found]:
+        """Every sandbox of this backend that carries all ``labels``, live or not."""
+
+    async def volume_create(self, name: str) -> Volume:
+        """Create the volume, or return it when it is there."""
+
+    async def volume_list(self) -> list[Volume]:
+        """All volumes of this backend, by name."""
+
+    async def volume_remove(self, volume: Volume) -> None:
+        """Delete the volume and all in it. Removing a missing one succeeds."""
+
+    def volume_path(self, volume: Volume, relative: str) -> Path | None:
+        """Where a volume-relative path lies on this host, or None when only a sandbox can reach it.
+        Raise ``UsageError`` for a path that leaves the volume."""
+
+    async def session_remove(self, volume: Volume, session_id: str) -> None:
+        """Delete ``agents/<session_id>`` from the volume: home and log. Removing a missing one succeeds."""

@@ -1,0 +1,95 @@
+"""What every store promises. One contract suite (``tests/contract/test_store.py``) runs on SQLite and Postgres.
+
+Every method is one transaction: it happened or it did not, whatever dies. Rows come and go as dataclasses of
+``model.py``. A store is not async: a call takes well under a millisecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from agentctl.model import Lease, Request, Sandbox, Session, Turn, Volume
+
+
+class Store(Protocol):
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None: ...
+
+    def close(self) -> None: ...
+
+    def meta(self, key: str, default: str) -> str:
+        """The value of ``key``; where there is none, ``default`` is stored and returned (first writer wins)."""
+
+    # sessions
+    def add_session(self, session: Session) -> None:
+        """Raise ``SessionExists`` when the name (or id) is taken; nothing is written then."""
+
+    def session(self, ref: str) -> Session:
+        """Find by exact name, exact id, unique id prefix (with or without ``ses_``, at least 3 characters), or
+        ``@last`` (the one updated last). Raise ``SessionNotFound`` with the nearest names as hint, and ``UsageError``
+        with the candidates when a prefix is ambiguous."""
+
+    def sessions(
+        self, *, limit: int | None = 50, labels: dict[str, str] | None = None, statuses: Sequence[str] = ()
+    ) -> list[Session]:
+        """Newest activity first."""
+
+    def update_session(self, session_id: str, **fields: Any) -> Session:
+        """Set the given fields of ``Session`` (``spec`` included) and ``updated_at``. Raise ``SessionNotFound``."""
+
+    def delete_session(self, session_id: str) -> None:
+        """Delete the session with its turns, events, requests and lease. Deleting a missing one succeeds."""
+
+    # sandboxes
+    def put_sandbox(self, sandbox: Sandbox) -> None:
+        """Insert or replace. A session has at most one sandbox row: an older row of the same session goes."""
+
+    def sandbox(self, sandbox_id: str) -> Sandbox | None: ...
+
+    def sandboxes(self) -> list[Sandbox]: ...
+
+    def delete_sandbox(self, sandbox_id: str) -> None: ...
+
+    # turns and requests
+    def put_turn(self, turn: Turn) -> None:
+        """Insert or replace by (session, id)."""
+
+    def turn(self, session_id: str, turn_id: str) -> Turn | None: ...
+
+    def turns(self, session_id: str) -> list[Turn]:
+        """Oldest first."""
+
+    def put_request(self, request: Request) -> None:
+        """Insert or replace by (session, id)."""
+
+    def requests(self, session_id: str | None = None, *, pending: bool = True) -> list[Request]:
+        """Oldest first; of all sessions when none is given."""
+
+    # events: the mirror of the session's log
+    def add_events(self, session_id: str, events: Iterable[tuple[int, bytes]]) -> int:
+        """Mirror ``(sequence, line)`` pairs; a pair already there is left as it is. Returns the highest sequence
+        mirrored so far and keeps it in ``Session.last_sequence``."""
+
+    def events(self, session_id: str, *, offset: int = 0, limit: int | None = None) -> list[tuple[int, bytes]]:
+        """Events with a sequence greater than ``offset``, in order."""
+
+    # volumes
+    def put_volume(self, volume: Volume) -> None: ...
+
+    def volume(self, provider: str, name: str) -> Volume | None: ...
+
+    def volumes(self) -> list[Volume]: ...
+
+    def delete_volume(self, provider: str, name: str) -> None: ...
+
+    # leases
+    def acquire_lease(self, session_id: str, *, holder: str, ttl_s: float) -> Lease:
+        """Take the lease when it is free, expired, held by ``holder`` already, or its holder is a dead process of this
+        boot (``holder`` is ``host:boot_id:pid:start_ticks``). Its fencing number is one more than ever before for this
+        session. Raise ``SessionBusy`` naming the holder otherwise."""
+
+    def release_lease(self, lease: Lease) -> None:
+        """Let go; a lease taken over by another is left alone."""

@@ -6,7 +6,8 @@
     │   ├── StateTooNew              1   written by a newer agentctl
     │   └── DiskFull                 1
     ├── UsageError                   2   the request makes no sense; nothing was changed
-    │   └── Unsupported              2   this agent or provider cannot do that
+    │   ├── Unsupported              2   this agent or provider cannot do that
+    │   └── MediaTypeUnsupported · NotAcceptable · BodyTooLarge     of HTTP
     ├── DeadlineExceeded             3
     │   └── TurnStalled              3
     ├── NotFound                     4
@@ -15,11 +16,13 @@
     ├── PermissionDenied             5
     ├── CredentialsError             6
     │   ├── CredentialsMissing       6
-    │   └── CredentialsRejected      6
+    │   ├── CredentialsRejected      6
+    │   └── TokenInvalid             6   of the supervisor's own door
     ├── AgentError                   7
     │   ├── AgentNotInstalled        7
     │   ├── AgentStartFailed         7
     │   ├── AgentExited              7
+    │   ├── RateLimited              7   the model provider refused for now: rate or usage limit
     │   └── ProtocolError            7   the agent broke JSON-RPC or ACP
     ├── SandboxError                 8   the provider or the sandbox failed
     │   ├── ProviderUnavailable      8
@@ -97,6 +100,21 @@ class Unsupported(UsageError):
     code = "unsupported"
 
 
+class MediaTypeUnsupported(UsageError):
+    code = "unsupported_media_type"
+    http_status = 415
+
+
+class NotAcceptable(UsageError):
+    code = "not_acceptable"
+    http_status = 406
+
+
+class BodyTooLarge(UsageError):
+    code = "body_too_large"
+    http_status = 413
+
+
 class DeadlineExceeded(AgentctlError):
     code = "timeout"
     exit_code = 3
@@ -166,6 +184,10 @@ class CredentialsRejected(CredentialsError):
     code = "credentials_rejected"
 
 
+class TokenInvalid(CredentialsError):
+    code = "token_invalid"
+
+
 class AgentError(AgentctlError):
     code = "agent_error"
     exit_code = 7
@@ -183,6 +205,12 @@ class AgentStartFailed(AgentError):
 
 class AgentExited(AgentError):
     code = "agent_process_exited"
+
+
+class RateLimited(AgentError):
+    code = "rate_limited"
+    http_status = 429
+    retryable = True
 
 
 class ProtocolError(AgentError):

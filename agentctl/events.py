@@ -18,7 +18,8 @@ session.ended           ``{"reason": "completed"|"error"|"terminated", "terminat
                         "message"?, "exit_code"?, "stderr"?: {"head", "tail", "truncated", "total_lines"}}``:
                         the agent process is gone
 session.config_changed  ``{"mode", "model", "thought_level", "title", "options", "changed": [names]}``; ``options`` is
-                        the agent's full ACP ``configOptions`` list; keys not known are null
+                        the agent's full ACP ``configOptions`` list, null when it did not change; keys not known are
+                        null; ``"meta"?`` is the ``_meta`` of a ``session_info_update``
 session.context_lost    ``{"reason", "tried": ["resume","load"], "action": "fail"|"new"|"replay"}``
 turn.started            ``{"phase": "started", "turn_id", "metadata": {"context", "timeout_s", "permissions"}}``
 turn.ended              ``{"phase": "ended", "turn_id", "metadata": TurnSummary}``, see below
@@ -34,7 +35,8 @@ permission.resolved     ``{"permission_id", "action", "status": "accept"|"accept
 question.requested      ``{"question_id", "prompt", "options": [], "status": "requested",
                         "metadata": {"schema": flat JSON Schema, "mode": "form"|"url", "url"?}}``
 question.resolved       ``{"question_id", "prompt", "status": "answered"|"rejected", "response"?, "metadata": {"by"}}``
-usage.updated           ``{"used"?, "size"?, "cost"?: {"amount","currency"}, "usage"?: {…tokens}, "source"}``
+usage.updated           ``{"used"?, "size"?, "cost"?: {"amount","currency"}, "usage"?: {…tokens}, "source"}``;
+                        ``source`` is ``usage_update`` or ``prompt_result``
 commands.updated        ``{"commands": [ACP AvailableCommand]}``
 error                   ``{"message", "code"?, "details"?}``
 agent.unparsed          ``{"error", "location", "raw"}``: an unknown variant or garbage on stdout; kept, never dropped
@@ -43,14 +45,20 @@ sandbox.*               lifecycle facts of the sandbox, such as ``sandbox.starte
 
 Item: ``{"item_id": "itm_N", "native_item_id": str|null, "parent_id": str|null, "kind", "role", "status", "content"}``.
 
-* ``kind``: ``message`` · ``reasoning`` · ``tool_call`` · ``tool_result`` · ``plan`` · ``status`` · ``system`` · ``unknown``
-* ``role``: ``user`` · ``assistant`` · ``system`` · ``tool`` · null; ``status``: ``in_progress`` · ``completed`` · ``failed``
+* ``kind``: ``message`` · ``reasoning`` · ``tool_call`` · ``tool_result`` · ``plan`` · ``status`` · ``system`` ·
+  ``unknown``
+* ``role``: ``user`` · ``assistant`` · ``system`` · ``tool`` · null; ``status``: ``in_progress`` · ``completed`` ·
+  ``failed``
 * a ``tool_call`` item also has ``"tool": {"call_id", "name", "title", "kind", "locations", "raw_input"}``
 * a ``tool_result`` item has ``parent_id`` of its call and ``"exit_code": int|null``
+* a call that was still running when its turn ended completes with status ``in_progress``; its end comes later as
+  ``item.updated``, its further output as another ``tool_result``
+* what an agent replays of its history has ``"replayed": true`` in ``data``
 
 Content parts: ``{"type":"text","text"}`` · ``{"type":"reasoning","text","visibility"}`` · ``{"type":"json","json"}`` ·
 ``{"type":"tool_call","name","arguments","call_id"}`` · ``{"type":"tool_result","call_id","output"}`` ·
-``{"type":"file_ref","path","action","diff"}`` (``diff`` is a unified diff) · ``{"type":"image","path","mime"}`` ·
+``{"type":"file_ref","path","action","diff"}`` (``diff`` is a unified diff; cut when ``"truncated": true``) ·
+``{"type":"image","path","mime"}`` ·
 ``{"type":"status","label","detail"}`` · ``{"type":"acp","content"}`` for any other ACP content block, untouched.
 
 TurnSummary: ``{"outcome", "stop_reason", "context", "usage", "cost", "duration_ms", "denied": [{"permission_id",

@@ -35,7 +35,8 @@ Shapes (camelCase on HTTP bodies, snake_case inside events, as the peers have it
   "options"?: {}, "permissionMode": "ask"|"accept-edits"|"allow"|"deny", "policy"?: {}, "nativeSessionId"?,
   "createdAt"?: Unix s, "onLost"?, "minSequence"?: int}``
 * Message: ``{"message": text, "turnId"?, "attachments"?: [ACP ContentBlock], "timeoutS"?, "requestTimeoutS"?,
-  "acceptDenials"?, "permissionMode"?}``; ``requestTimeoutS`` null waits for an answer as long as the turn may last.
+  "acceptDenials"?, "permissionMode"?, "onLost"?}``; ``requestTimeoutS`` null waits for an answer as long as the turn
+  may last.
 * Snapshot: ``{"sessionId", "agent", "agentMode", "permissionMode", "model", "thoughtLevel", "title",
   "nativeSessionId", "status": "starting"|"idle"|"busy"|"waiting"|"dead"|"failed", "ended", "eventCount",
   "turnId": running turn or null, "lastTurn": {"turn_id", …TurnSummary}|null, "context", "agentInfo",
@@ -50,7 +51,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 PROTOCOL = 1
-TOKEN_HEADER = "X-Agentctl-Token"
+TOKEN_HEADER = "X-Agentctl-Token"  # noqa: S105 — the name of a header, no secret
 ERROR_URN = "urn:sandbox-agent:error:"
 SANDBOX_ENV = "AGENTCTL_SANDBOX_ID"
 """Every process of a sandbox carries this variable, so that a sweep finds what a killed supervisor left."""
@@ -64,10 +65,12 @@ Json = dict[str, Any]
 class PermissionSetup:
     """How a recipe makes its agent obey one ``--permissions`` value: a mode to set, environment, session ``_meta``.
 
-    ``config_env`` holds JSON objects to be merged into an environment variable that carries JSON.
+    ``config_env`` holds JSON objects to be merged into an environment variable that carries JSON. ``also`` names the
+    other modes in which the agent obeys just as well; where ``mode`` is set, no further mode is taken.
     """
 
     mode: str | None = None
+    also: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     config_env: dict[str, Json] = field(default_factory=dict)
 
@@ -78,13 +81,14 @@ class Recipe:
 
     ``argv`` has its placeholders resolved. ``files`` are written under HOME before the start where they are missing
     (path relative to HOME → text). ``client_meta`` becomes ``clientCapabilities._meta``, ``session_meta`` the
-    ``_meta`` of session/new. ``permissions`` maps each enforceable ``--permissions`` value; a value not in it cannot be
-    enforced. ``failure_signs`` name the detectors of ``supervisor/outcome.py`` that tell a failed turn from a normal
-    ``end_turn``. ``on_reject`` is what the agent does after a rejected permission: ``continues``, ``ends_cancelled``
-    or ``ends_end_turn``. ``model_env`` is a variable that selects a model where no option does.
-    ``load_min_age_s``: never load a session younger than that. ``replay_after_response``: the replay of session/load
-    goes on after its response. ``notice_patterns``: regular expressions of agent text that is only the adapter's own
-    notice. ``replay_skip``: regular expressions of replayed user text that no user wrote.
+    ``_meta`` of session/new. ``permissions`` maps each enforceable ``--permissions`` value; a value not in it
+    cannot be enforced. ``failure_signs`` name the detectors of ``supervisor/outcome.py`` that tell a failed turn
+    from a normal ``end_turn``. ``on_reject`` is what the agent does after a rejected permission: ``continues``,
+    ``ends_cancelled`` or ``ends_end_turn``. ``model_env`` is a variable that selects a model where no option does.
+    ``stop_grace_s`` is how long the agent may take to leave after the end of its stdin, before TERM.
+    ``load_min_age_s``: never load a session younger than that. ``replay_after_response``: the replay of
+    session/load goes on after its response. ``notice_patterns``: regular expressions of agent text that is only the
+    adapter's own notice. ``replay_skip``: regular expressions of replayed user text that no user wrote.
     """
 
     name: str
@@ -112,8 +116,13 @@ class Recipe:
 
     @classmethod
     def from_json(cls, data: Json) -> Recipe:
-        known = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in cls.__dataclass_fields__}
-        known["permissions"] = {k: PermissionSetup(**v) for k, v in data.get("permissions", {}).items()}
+        known: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in cls.__dataclass_fields__
+        }
+        known["permissions"] = {
+            value: PermissionSetup(**{**setup, "also": tuple(setup.get("also", ()))})
+            for value, setup in data.get("permissions", {}).items()
+        }
         return cls(**known)
 
 
@@ -152,7 +161,7 @@ class Boot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """The supervisor listens. ``pid``, ``start_ticks`` (clock ticks since boot) and ``boot_id`` identify the process."""
+    """The supervisor listens. ``pid``, ``start_ticks`` (clock ticks since boot) and ``boot_id`` are its identity."""
 
     pid: int
     start_ticks: int

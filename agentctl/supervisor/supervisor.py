@@ -1,0 +1,148 @@
+"""The supervisor of one sandbox: its sessions, its raw ACP servers, its idleness and its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from agentctl import __version__, errors
+from agentctl.supervisor.cgroups import cgroup_pids, join_cgroup, kill_cgroup, remove_cgroup
+from agentctl.supervisor.processes import OrphanReaper, ProcessIdentity, descendants, end_all, marked
+from agentctl.supervisor.raw_servers import RawServers
+from agentctl.supervisor.redaction import make_redactor
+from agentctl.supervisor.session import Session
+from agentctl.wire import Boot
+
+Json = dict[str, Any]
+IDLE_TICK_S = 1.0
+STOP_GRACE_S = 2.0
+LEAVE_TIMEOUT_S = 8.0
+
+
+class Supervisor:
+    """Owns everything that runs in the sandbox. ``leave`` is the one way out; ``close`` ends what is left."""
+
+    def __init__(self, boot: Boot) -> None:
+        self.boot = boot
+        self.sessions: dict[str, Session] = {}
+        self.redact = make_redactor((*boot.secrets, boot.token))
+        self.raw_servers = RawServers(boot, redact=self.redact)
+        self._last_active = time.monotonic()
+        self._exit: Callable[[], None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._reaper = OrphanReaper()
+
+    def start(self, exit_: Callable[[], None]) -> None:
+        """Begin to watch for idleness; ``exit_`` stops the HTTP server."""
+        self._exit = exit_
+        self._reaper.start()
+        self._ticker = asyncio.create_task(self._tick())
+
+    def touch(self) -> None:
+        """Something happened that a user would call activity."""
+        self._last_active = time.monotonic()
+
+    def session(self, session_id: str) -> Session:
+        try:
+            return self.sessions[session_id]
+        except KeyError:
+            raise errors.SessionNotFound(f"No session {session_id} lives in this sandbox.") from None
+
+    async def create_session(self, session_id: str, request: Json) -> Session:
+        """Start the agent and open its session. On any error nothing of it is left. Raise ``SessionExists``."""
+        if session_id in self.sessions:
+            raise errors.SessionExists(f"Session {session_id} lives in this sandbox already.")
+        agent = request.get("agent")
+        recipe = self.boot.recipes.get(agent) if isinstance(agent, str) else None
+        if recipe is None:
+            raise errors.AgentNotFound(f"This sandbox has no recipe for agent {agent!r}.")
+        session = Session(
+            session_id,
+            recipe,
+            request,
+            self.boot,
+            redact=self.redact,
+            touch=self.touch,
+        )
+        self.sessions[session_id] = session
+        try:
+            await session.start()
+        except BaseException:
+            self.sessions.pop(session_id, None)  # a release that came in between has taken it already
+            await session.close("error")
+            raise
+        return session
+
+    async def terminate_session(self, session_id: str) -> None:
+        """Stop the agent and close the log. Terminating a missing session succeeds."""
+        session = self.sessions.pop(session_id, None)
+        if session is not None:
+            await session.close("terminated")
+
+    def health(self) -> Json:
+        return {
+            "status": "ok",
+            "sandbox_id": self.boot.sandbox_id,
+            "fencing": self.boot.fencing,
+            "pid": os.getpid(),
+            "version": __version__,
+            "sessions": len(self.sessions),
+            "idle_s": round(self.idle_s(), 1),
+        }
+
+    def idle_s(self) -> float:
+        """Seconds since the last activity; 0 while a turn runs or waits, or a raw request is open. An open reader is
+        no activity."""
+        if self.raw_servers.is_busy or any(s.is_busy for s in self.sessions.values()):
+            self.touch()
+        return time.monotonic() - self._last_active
+
+    def leave(self, reason: str) -> None:
+        """Begin the orderly end: agents stopped, logs flushed, then the server. Called again it changes nothing."""
+        if self._leaving is None:
+            self._leaving = asyncio.create_task(self._leave(reason))
+
+    async def _leave(self, reason: str) -> None:
+        try:
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                await asyncio.gather(self._close_sessions(reason), self.raw_servers.close())
+        except TimeoutError:
+            pass  # whatever would not end in good order is killed by ``close``
+        finally:
+            if self._exit is not None:
+                self._exit()
+
+    async def close(self) -> None:
+        """End every process of this sandbox but ourselves."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        await end_all(self._processes, grace_s=STOP_GRACE_S)
+        self._reaper.close()
+        if self.boot.cgroup:
+            kill_cgroup(self.boot.cgroup, spare=os.getpid())
+            join_cgroup(os.path.dirname(self.boot.cgroup))  # a group with a process in it, even us, cannot be removed
+            remove_cgroup(self.boot.cgroup)
+
+    async def _close_sessions(self, reason: str) -> None:
+        sessions, self.sessions = list(self.sessions.values()), {}
+        await asyncio.gather(*(s.close(reason) for s in sessions))
+
+    def _processes(self) -> list[ProcessIdentity]:
+        me = os.getpid()
+        inside = (
+            [i for pid in cgroup_pids(self.boot.cgroup) if (i := ProcessIdentity.of(pid))] if self.boot.cgroup else []
+        )
+        found = {i.pid: i for i in [*descendants(me), *marked(self.boot.sandbox_id), *inside]}
+        found.pop(me, None)
+        return [i for i in found.values() if i.is_alive()]
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_TICK_S)
+            limit = self.boot.idle_timeout_s
+            if limit is not None and self.idle_s() >= limit:
+                self.leave("hibernated")

@@ -1,0 +1,135 @@
+"""One turn: a prompt to the agent and all that follows, until it is ended for one reason and told as one outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agentctl import errors, ids
+from agentctl.supervisor.log_records import without_surrogates
+from agentctl.supervisor.outcome import EndedBy, TurnFacts
+from agentctl.supervisor.session_request import on_lost_of
+
+if TYPE_CHECKING:
+    from agentctl.model import OnLost
+
+Json = dict[str, Any]
+CANCEL_GRACE_S = 5.0
+"""How long an agent may take to answer its prompt after session/cancel, before it is killed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What a caller sends. ``blocks`` are the ACP content blocks of the prompt."""
+
+    turn_id: str
+    text: str
+    attachments: list[Json] = field(default_factory=list)
+    timeout_s: float | None = None
+    request_timeout_s: float | None = None
+    accept_denials: bool = False
+    permissions: str | None = None
+    on_lost: OnLost | None = None
+
+    @property
+    def blocks(self) -> list[Json]:
+        text: list[Json] = [{"type": "text", "text": self.text}] if self.text else []
+        return [*text, *self.attachments]
+
+    @classmethod
+    def from_json(cls, body: Json) -> Message:
+        """Read a Message of ``wire.py``. Raise ``UsageError`` for an empty one or a field of the wrong type."""
+        text = body.get("message", "")
+        attachments = body.get("attachments") or []
+        if not isinstance(text, str) or not isinstance(attachments, list):
+            raise errors.UsageError("message must be a text and attachments a list.")
+        if not all(isinstance(block, dict) and isinstance(block.get("type"), str) for block in attachments):
+            raise errors.UsageError("Every attachment must be an ACP content block.")
+        if not text.strip() and not attachments:
+            raise errors.UsageError("The message is empty.")
+        return cls(
+            turn_id=_word(body, "turnId") or ids.new_id("trn"),
+            text=without_surrogates(text),
+            attachments=attachments,
+            timeout_s=_seconds(body, "timeoutS"),
+            request_timeout_s=_seconds(body, "requestTimeoutS"),
+            accept_denials=bool(body.get("acceptDenials")),
+            permissions=_word(body, "permissionMode"),
+            on_lost=on_lost_of(_word(body, "onLost")),
+        )
+
+
+def _word(body: Json, key: str) -> str | None:
+    """A value that names something: up to 200 printable characters."""
+    value = body.get(key)
+    if value is None or (isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()):
+        return value
+    raise errors.UsageError(f"{key} must be a text of 1 to 200 printable characters.")
+
+
+def _seconds(body: Json, key: str) -> float | None:
+    value = body.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        raise errors.UsageError(f"{key} must be a number of seconds above 0.")
+    return float(value)
+
+
+class Turn:
+    """A turn while it runs. ``task`` is the coroutine that prompts the agent and writes ``turn.ended``; ``prompted``
+    says that the agent has heard of it."""
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.facts = TurnFacts(accept_denials=message.accept_denials)
+        self.started = time.monotonic()
+        self.first_sequence = 0
+        self.cost_before: Json | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.prompted = False
+        self._timers: list[asyncio.TimerHandle] = []
+
+    @property
+    def id(self) -> str:
+        return self.message.turn_id
+
+    @property
+    def duration_ms(self) -> int:
+        return round((time.monotonic() - self.started) * 1000)
+
+    def after(self, seconds: float, act: Any, *args: Any) -> None:
+        """Call ``act`` later, unless the turn has ended by then."""
+        self._timers.append(asyncio.get_running_loop().call_later(seconds, act, *args))
+
+    def end_by(self, who: EndedBy) -> bool:
+        """Note who asked for the end; False when somebody did before."""
+        if self.facts.ended_by is not None:
+            return False
+        self.facts.ended_by = who
+        return True
+
+    def stop_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+
+
+def cost_of_turn(before: Json | None, after: Json | None) -> Json | None:
+    """Agents report the session's cumulative cost: the turn's is the difference, in one and the same currency."""
+    if after is None or not isinstance(after.get("amount"), (int, float)):
+        return None
+    base = before["amount"] if before and before.get("currency") == after.get("currency") else 0
+    return {"amount": round(after["amount"] - base, 6), "currency": after.get("currency"), "source": "usage_update"}
+
+
+def usage_of_turn(response: Json | None) -> Json | None:
+    """The tokens of a prompt response, wherever this agent puts them, with the place named in ``source``."""
+    response = response or {}
+    usage = response.get("usage")
+    if isinstance(usage, dict):
+        return {**usage, "source": "prompt_response"}
+    quota = (response.get("_meta") or {}).get("quota")
+    tokens = quota.get("token_count") if isinstance(quota, dict) else None
+    return {**tokens, "source": "prompt_response._meta.quota"} if isinstance(tokens, dict) else None

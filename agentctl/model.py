@@ -78,7 +78,9 @@ class SessionSpec:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> SessionSpec:
-        known = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in cls.__dataclass_fields__}
+        known: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in cls.__dataclass_fields__
+        }
         return cls(**known)
 
     def hash(self) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from agentctl.errors import StateNotWritable
+from agentctl.errors import DiskFull, StateNotWritable
 
 
 def default_state_dir() -> Path:
@@ -19,11 +21,30 @@ def default_state_dir() -> Path:
     return user_state_path("agentctl", appauthor=False)
 
 
-@dataclass(frozen=True, slots=True)
-class StatePaths:
-    """The layout of one state directory (mode 0700)."""
+@contextmanager
+def state_errors(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` about ``path``, a place in the state directory, into ``DiskFull`` or ``StateNotWritable``."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                f"The disk that holds {path} is full.",
+                hint="Free some space, or set AGENTCTL_STATE_DIR to a directory on another disk.",
+            ) from e
+        raise StateNotWritable(
+            f"Cannot use {path}: {e.strerror}.",
+            hint="Set AGENTCTL_STATE_DIR to a directory that you can write.",
+        ) from e
 
-    root: Path
+
+class StatePaths:
+    """The layout of one state directory (mode 0700). No dataclass: ``run`` spawns before it imports those."""
+
+    __slots__ = ("root",)
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
 
     @property
     def database(self) -> Path:

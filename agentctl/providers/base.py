@@ -29,7 +29,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What the provider has. ``boundary`` is what separates the agent from the supervisor: ``none``, ``uid``, ``vm``."""
+    """What the provider has. ``boundary`` is what separates agent and supervisor: ``none``, ``uid`` or ``vm``."""
 
     default_cwd: str | None
     boundary: Literal["none", "uid", "vm"]
@@ -43,7 +43,8 @@ class Capabilities:
 class SandboxSpec:
     """``home`` is the volume-relative directory mounted as the agent's HOME: ``agents/<session>/home`` or
     ``workspaces/<name>``; ``log`` likewise for the session's log: ``agents/<session>/log``. ``boot`` has everything but
-    what only the provider knows (``listen``, ``home``, ``tmp``, ``log_root``, parts of ``agent_env``), which the provider fills in.
+    what only the provider knows (``listen``, ``home``, ``tmp``, ``log_root``, parts of ``agent_env``), which the
+    provider fills in.
     """
 
     sandbox_id: str
@@ -93,9 +94,10 @@ class Provider(Protocol):
     async def endpoint(self, handle: dict[str, Any]) -> tuple[Endpoint, str]:
         """The door to the supervisor and its token. Raise ``SandboxNotFound`` when the sandbox is gone."""
 
-    async def remove(self, handle: dict[str, Any]) -> None:
+    async def remove(self, handle: dict[str, Any], *, at_once: bool = False) -> None:
         """End every process and resource of the sandbox, but never its volume. Removing a missing one succeeds.
-        When this returns, no process of the sandbox is alive."""
+        When this returns, no process of the sandbox is alive. ``at_once``: the supervisor is not waited for, since
+        nothing that it could still write is wanted; what runs in the sandbox gets TERM and a grace all the same."""
 
     def find_by_labels(self, labels: dict[str, str]) -> AsyncIterator[Found]:
         """Every sandbox of this backend that carries all ``labels``, live or not."""

@@ -1,7 +1,9 @@
 """What every store promises. One contract suite (``tests/contract/test_store.py``) runs on SQLite and Postgres.
 
 Every method is one transaction: it happened or it did not, whatever dies. Rows come and go as dataclasses of
-``model.py``. A store is not async: a call takes well under a millisecond.
+``model.py``. A store is not async: a call takes well under a millisecond. What belongs to a session (turn, request,
+event, lease) is refused with ``SessionNotFound`` when the session is not there, so that nothing comes back after
+``delete_session``.
 """
 
 from __future__ import annotations

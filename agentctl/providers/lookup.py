@@ -1,0 +1,36 @@
+"""Providers by name. Each is imported when it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from agentctl.errors import ProviderNotFound
+
+if TYPE_CHECKING:
+    from agentctl.paths import StatePaths
+    from agentctl.providers.base import Provider
+
+PROVIDERS = {"unix_local": ("agentctl.providers.unix_local", "UnixLocalProvider")}
+"""Name → (module, class)."""
+
+
+def open_provider(name: str, paths: StatePaths) -> Provider:
+    """The provider called ``name``. Raise ``ProviderNotFound`` with the nearest names and all there are."""
+    if name not in PROVIDERS:
+        raise _missing(name)
+    module, class_name = PROVIDERS[name]
+    provider: Provider = getattr(import_module(module), class_name)(paths)
+    return provider
+
+
+def _missing(name: str) -> ProviderNotFound:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, PROVIDERS, n=3)
+    meant = f"Did you mean {' or '.join(near)}? " if near else ""
+    return ProviderNotFound(
+        f"There is no provider {name!r}.",
+        hint=f"{meant}There is: {', '.join(sorted(PROVIDERS))}.",
+        details={"provider": name, "near": near, "providers": sorted(PROVIDERS)},
+    )

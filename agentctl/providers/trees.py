@@ -1,0 +1,67 @@
+"""Files and directories of our own: written privately, removed wholly, never left by a symbolic link."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from agentctl.errors import UsageError
+from agentctl.paths import state_errors
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read. It appears whole or not at all."""
+    new = path.with_name(f".{path.name}.new")
+    with state_errors(path):
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+        new.rename(path)
+
+
+def make_private_directory(path: Path) -> None:
+    """Make a directory that only its owner can enter, and what is missing above it."""
+    with state_errors(path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory and all in it; a missing one is fine. Read-only directories, as package caches make them,
+    are no hindrance, and no symbolic link is followed."""
+    with state_errors(path):
+        if path.is_symlink():
+            path.unlink()
+            return
+        for attempt in range(3):
+            try:
+                shutil.rmtree(path)
+            except FileNotFoundError:
+                if not path.exists():
+                    return  # otherwise another process removes it with us: once more
+            except PermissionError:
+                if attempt:
+                    raise
+                _make_writable(path)
+            except OSError:
+                if attempt == 2:
+                    raise  # something still wrote into it twice
+
+
+def _make_writable(path: Path) -> None:
+    for root, directories, _ in os.walk(path):
+        for directory in (root, *(os.path.join(root, name) for name in directories)):
+            if not os.path.islink(directory):
+                os.chmod(directory, stat.S_IRWXU)
+
+
+def confined(root: Path, relative: str) -> Path:
+    """The place of ``relative`` below ``root``, links resolved. Raise ``UsageError`` when it leaves ``root``."""
+    if "\0" in relative or relative.startswith(("/", "~")) or ".." in Path(relative).parts:
+        raise UsageError(f"{relative!r} is not a path inside the volume.", hint="Give a relative path without `..`.")
+    top = root.resolve()
+    path = (top / relative).resolve()
+    if not path.is_relative_to(top):
+        raise UsageError(f"{relative!r} leaves the volume by a symbolic link.", hint="Use the real path on this host.")
+    return path

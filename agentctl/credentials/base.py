@@ -1,0 +1,124 @@
+"""What a search for credentials needs to know of an agent, and what it finds. Values never show in a ``repr``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+_SECRET_KEY = re.compile(r"key|token|secret|password|authorization|^access$|^refresh$", re.IGNORECASE)
+_MIN_SECRET_LENGTH = 8
+"""Shorter values are not redacted: they would blacken ordinary text."""
+
+
+class Need(Protocol):
+    """``agents.schema.CredentialNeed``, seen from here (the two packages do not import each other)."""
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def variables(self) -> tuple[str, ...]: ...
+    @property
+    def exclusive(self) -> bool: ...
+    @property
+    def passes(self) -> tuple[str, ...]: ...
+    @property
+    def switches(self) -> Mapping[str, tuple[str, ...]]: ...
+    @property
+    def required(self) -> bool: ...
+    @property
+    def note(self) -> str: ...
+
+
+class Agent(Protocol):
+    """``agents.schema.AgentRecipe``, seen from here."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def credentials(self) -> Need: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What goes along into the sandbox.
+
+    ``env`` are variables for the agent, ``files`` texts to place under its HOME (relative path → text), ``secrets``
+    the values to redact wherever something is written. ``source`` says where the credential was found in words that
+    may be shown (``environment: OPENAI_API_KEY``); empty means that none was found. ``note`` says what was found and
+    could not be used.
+    """
+
+    env: dict[str, str] = field(default_factory=dict, repr=False)
+    files: dict[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    source: str = ""
+    note: str = ""
+
+    @property
+    def found(self) -> bool:
+        return bool(self.source)
+
+
+def present(environ: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    """Those of ``names`` that have a value. Empty means absent."""
+    return {name: environ[name] for name in names if environ.get(name, "").strip()}
+
+
+def secrets_among(env: Mapping[str, str], names: tuple[str, ...] = ()) -> list[str]:
+    """The values of ``names`` and of variables that sound secret, and the secrets inside of other values."""
+    found: list[str] = []
+    for name, value in env.items():
+        if name in names or _SECRET_KEY.search(name):
+            found.append(value)
+        elif name.endswith("_HEADERS"):
+            found += [line.partition(":")[2].strip() for line in value.splitlines()]
+        else:
+            found += secrets_in(value)
+    return [value for value in found if len(value) >= _MIN_SECRET_LENGTH]
+
+
+def secrets_in(text: str) -> list[str]:
+    """The strings of a JSON text that stand under a key such as ``apiKey``, ``Authorization`` or ``refresh``.
+
+    It is searched and not parsed, since a configuration may have comments. The name of a variable is no secret.
+    """
+    pairs = re.findall(r'"((?:[^"\\]|\\.)*)"\s*:\s*("(?:[^"\\]|\\.)*")', text)
+    values = [_string(value) for key, value in pairs if _SECRET_KEY.search(key) and not key.startswith("env_")]
+    return [value for value in values if len(value) >= _MIN_SECRET_LENGTH and not value.startswith("{env:")]
+
+
+def _string(literal: str) -> str:
+    try:
+        return str(json.loads(literal))
+    except ValueError:
+        return literal.strip('"')
+
+
+def read_text(path: Path) -> str | None:
+    """The file's text, or None where there is none that can be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def parse_json(text: str | None) -> dict[str, Any]:
+    """A JSON object, or an empty one for anything else."""
+    try:
+        data = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def get_path(data: Any, *keys: str) -> Any:
+    """``data[k1][k2]…``, or None where a step is missing."""
+    for key in keys:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data

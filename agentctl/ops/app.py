@@ -1,0 +1,92 @@
+"""What every op needs, opened on first use: paths, configuration, the store, the providers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from agentctl import ids
+from agentctl.paths import StatePaths, default_state_dir
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from agentctl.config import Config
+    from agentctl.providers.base import Provider
+    from agentctl.providers.prespawn import Prespawned
+    from agentctl.store.base import Store
+
+
+class App:
+    """One command's context. Use as a context manager; nothing is opened before it is needed."""
+
+    def __init__(self, paths: StatePaths, environ: Mapping[str, str]) -> None:
+        self.paths = paths
+        self.environ = environ
+        self.prespawned: Prespawned | None = None
+        self._providers: dict[str, Provider] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    @classmethod
+    def open(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        return cls(StatePaths(default_state_dir()), environ)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.prespawned is not None:
+            self.prespawned.discard()
+        if "store" in self.__dict__:
+            self.store.close()
+
+    @cached_property
+    def config(self) -> Config:
+        from agentctl.config import Config
+
+        return Config.load(self.environ)
+
+    @cached_property
+    def store(self) -> Store:
+        from agentctl.store.sqlite import SqliteStore
+
+        return SqliteStore(self.paths.ensure().database)
+
+    @cached_property
+    def origin(self) -> str:
+        """The configured origin, else a random one that this state directory keeps."""
+        return self.config.origin or self.store.meta("origin", ids.new_id("org"))
+
+    @property
+    def user_home(self) -> Path:
+        return Path(self.environ.get("HOME") or "~").expanduser()
+
+    def lock(self, session_id: str) -> asyncio.Lock:
+        """One bringer-up or taker-down of a session at a time in this process; the lease is for the others."""
+        import asyncio
+
+        return self._locks.setdefault(session_id, asyncio.Lock())
+
+    def provider(self, name: str) -> Provider:
+        """The provider of that name, made once. Raise ``ProviderNotFound`` with the nearest names."""
+        if name not in self._providers:
+            from agentctl.providers.lookup import open_provider
+
+            self._providers[name] = open_provider(name, self.paths.ensure())
+        return self._providers[name]
+
+    def prespawned_for(self, provider: Provider) -> str | None:
+        """Hand a supervisor that was started ahead of time to its provider: the id of the sandbox it is for."""
+        from agentctl.providers.unix_local import UnixLocalProvider
+
+        if self.prespawned is None or not isinstance(provider, UnixLocalProvider):
+            return None
+        spawned, self.prespawned = self.prespawned, None
+        provider.use(spawned)
+        return spawned.sandbox_id

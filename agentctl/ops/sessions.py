@@ -1,0 +1,301 @@
+"""Sessions: made, found, changed, put to sleep, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentctl import errors, ids
+from agentctl.model import Session, SessionSpec
+from agentctl.ops import mirror, reach
+from agentctl.ops.report import Report, silent
+
+if TYPE_CHECKING:
+    from agentctl.ops.app import App
+
+Json = dict[str, Any]
+LEAVE_TIMEOUT_S = 15.0
+GONE_POLL_S = 0.01
+
+
+async def create(
+    app: App,
+    spec: SessionSpec,
+    *,
+    name: str | None = None,
+    if_not_exists: bool = False,
+    provision: bool = True,
+    ephemeral: bool = False,
+    report: Report = silent,
+) -> Session:
+    """Make a session and, with ``provision``, bring its agent up. On any error there is no session.
+
+    Raise ``SessionExists`` for a taken name, unless ``if_not_exists`` and the session there has the same spec; then it
+    is returned as it is.
+    """
+    if name is not None and not ids.is_name(name):
+        raise errors.UsageError(f"{name!r} cannot name a session: use a-z, 0-9, '.', '_', '-', at most 64 characters.")
+    spec = _completed(app, spec)
+    if name is not None and if_not_exists and (there := _same(app, name, spec)):
+        return there
+    reach.launch_of(app, spec)
+    session_id = ids.new_id("ses")
+    now = time.time()
+    session = Session(
+        id=session_id,
+        name=name or f"{spec.agent}-{session_id[4:9]}",
+        spec=spec,
+        status="new",
+        created_at=now,
+        updated_at=now,
+        ephemeral=ephemeral,
+    )
+    app.store.add_session(session)
+    if not provision:
+        return session
+    try:
+        async with reach.living(app, session, report) as link:
+            return link.session
+    except BaseException:
+        await delete(app, session_id)
+        raise
+
+
+def _completed(app: App, spec: SessionSpec) -> SessionSpec:
+    """The spec with everything that would otherwise depend on where it is read: cwd and origin."""
+    provider = app.provider(spec.provider)
+    cwd = spec.cwd or provider.capabilities.default_cwd or str(Path.cwd())
+    if provider.capabilities.local_volumes:
+        path = Path(cwd).expanduser().absolute()
+        if not path.is_dir():
+            raise errors.UsageError(f"--cwd {cwd} is not a directory.")
+        cwd = str(path)
+    return replace(spec, cwd=cwd, origin=spec.origin or app.origin)
+
+
+def _same(app: App, name: str, spec: SessionSpec) -> Session | None:
+    try:
+        there = app.store.session(name)
+    except errors.SessionNotFound:
+        return None
+    if there.name != name:
+        return None
+    if there.spec.hash() != spec.hash():
+        raise errors.SessionExists(
+            f"Session {name} exists with another spec.", hint=f"See it with: agentctl sessions get {name}"
+        )
+    return there
+
+
+async def listing(
+    app: App,
+    *,
+    limit: int | None = 50,
+    labels: dict[str, str] | None = None,
+    statuses: Sequence[str] = (),
+) -> list[Session]:
+    """Newest activity first, each with the status it has now."""
+    sessions = app.store.sessions(limit=None if statuses else limit, labels=labels)
+    sessions = [await _refreshed(app, s) if s.sandbox_id else s for s in sessions]
+    return [s for s in sessions if not statuses or s.status in statuses][:limit]
+
+
+async def _refreshed(app: App, session: Session) -> Session:
+    """The stored status may be older than the sandbox: a turn went on without us, or the sandbox is gone."""
+    sandbox = app.store.sandbox(session.sandbox_id) if session.sandbox_id else None
+    if sandbox is None:
+        return session
+    running = (await app.provider(sandbox.provider).inspect(sandbox.handle)).status == "running"
+    session = mirror.from_volume(app, session)
+    if running or session.status == "hibernated":
+        return session
+    return replace(session, status="dead")  # said, not stored: another command may be bringing it up right now
+
+
+def get(app: App, ref: str) -> Session:
+    """Raise ``SessionNotFound`` with the nearest names."""
+    return app.store.session(ref)
+
+
+async def details(app: App, ref: str) -> Json:
+    """The session as JSON: its row, and what its agent says of itself where it is alive (``live``, else null)."""
+    session = await _refreshed(app, app.store.session(ref))
+    client = await reach.live_client(app, session)
+    live = None
+    if client is not None:
+        async with client:
+            try:
+                live = await client.snapshot(session.id)
+            except (errors.SupervisorUnreachable, errors.SessionNotFound):
+                live = None
+    return {**to_json(session), "live": live}
+
+
+def to_json(session: Session) -> Json:
+    """The session as ``--json`` shows it: the values of ``--env`` are the user's own and stay unsaid."""
+    spec = session.spec
+    return {
+        "id": session.id,
+        "name": session.name,
+        "title": session.title,
+        "agent": spec.agent,
+        "agent_command": list(spec.agent_command) if spec.agent_command else None,
+        "provider": spec.provider,
+        "status": session.status,
+        "model": spec.model,
+        "mode": spec.mode,
+        "thought_level": spec.thought_level,
+        "options": spec.options,
+        "permissions": spec.permissions,
+        "cwd": spec.cwd,
+        "volume": spec.volume,
+        "workspace": spec.workspace,
+        "env": sorted(spec.env),
+        "labels": spec.labels,
+        "origin": spec.origin,
+        "native_session_id": session.native_session_id,
+        "sandbox_id": session.sandbox_id,
+        "last_sequence": session.last_sequence,
+        "last_turn_id": session.last_turn_id,
+        "last_outcome": session.last_outcome,
+        "usage": session.usage,
+        "cost": session.cost,
+        "created_at": session.created_at,
+        "updated_at": session.updated_at,
+    }
+
+
+def update(
+    app: App,
+    ref: str,
+    *,
+    name: str | None = None,
+    labels: dict[str, str] | None = None,
+    unset_labels: Sequence[str] = (),
+    title: str | None = None,
+) -> Session:
+    """Rename, relabel or retitle. Raise ``SessionExists`` for a taken name."""
+    session = app.store.session(ref)
+    fields: Json = {}
+    if name is not None:
+        if not ids.is_name(name):
+            raise errors.UsageError(f"{name!r} cannot name a session.")
+        fields["name"] = name
+    if title is not None:
+        fields["title"] = title
+    if labels or unset_labels:
+        kept = {k: v for k, v in session.spec.labels.items() if k not in unset_labels}
+        fields["spec"] = replace(session.spec, labels={**kept, **(labels or {})})
+    return app.store.update_session(session.id, **fields) if fields else session
+
+
+async def configure(
+    app: App,
+    ref: str,
+    *,
+    mode: str | None = None,
+    model: str | None = None,
+    thought_level: str | None = None,
+    option: tuple[str, Any] | None = None,
+    permissions: str | None = None,
+    report: Report = silent,
+) -> Session:
+    """Change settings of the living agent (brought up when it sleeps) and keep them for the next one.
+
+    Raise ``UsageError`` with the nearest names for a value the agent does not know, ``Unsupported``.
+    """
+    session = app.store.session(ref)
+    changes: Json = {"mode": mode, "model": model, "thoughtLevel": thought_level, "permissions": permissions}
+    if option is not None:
+        changes["option"] = {"id": option[0], "value": option[1]}
+    changes = {k: v for k, v in changes.items() if v is not None}
+    async with reach.living(app, session, report) as link:
+        await link.client.configure(session.id, changes)
+    spec = app.store.session(session.id).spec  # as it is now: another command may have changed something else
+    kept = replace(
+        spec,
+        mode=mode or spec.mode,
+        model=model or spec.model,
+        thought_level=thought_level or spec.thought_level,
+        permissions=permissions or spec.permissions,  # type: ignore[arg-type]
+        options={**spec.options, **({option[0]: option[1]} if option else {})},
+    )
+    return app.store.update_session(session.id, spec=kept)
+
+
+async def call(app: App, ref: str, method: str, params: Json, report: Report = silent) -> Json:
+    """One raw ACP request to the session's agent; ``sessionId`` is filled in. Returns the result object."""
+    session = app.store.session(ref)
+    async with reach.living(app, session, report) as link:
+        answer = await link.client.call(session.id, method, params)
+    result: Json = answer["result"]
+    return result
+
+
+async def release(app: App, ref: str) -> Session:
+    """Put the session to sleep: end its sandbox, keep its volume and log. Releasing a sleeping one succeeds."""
+    session = app.store.session(ref)
+    async with _without_sandbox(app, session):
+        session = mirror.from_volume(app, app.store.session(session.id))
+        if session.status in ("new", "hibernated") and session.sandbox_id is None:
+            return session
+        return app.store.update_session(session.id, status="hibernated", sandbox_id=None)
+
+
+async def delete(app: App, ref: str, *, at_once: bool = False) -> None:
+    """End the session's sandbox, delete its home and log from the volume, then the session. A workspace stays.
+
+    ``at_once`` does not wait for the supervisor to write what is deleted anyway: for a throw-away session whose turn
+    is over.
+    """
+    session = app.store.session(ref)
+    async with _without_sandbox(app, session, at_once=at_once):
+        volume = app.store.volume(session.spec.provider, session.spec.volume)
+        if volume is not None:
+            await app.provider(session.spec.provider).session_remove(volume, session.id)
+        app.store.delete_session(session.id)
+
+
+@asynccontextmanager
+async def _without_sandbox(app: App, session: Session, *, at_once: bool = False) -> AsyncIterator[None]:
+    """The session's lease, with nothing left of its sandbox.
+
+    It is told to leave before the lease is waited for: a bring-up that hangs holds the lease, and fails by that.
+    """
+    if not at_once:
+        await _ask_to_leave(app, session)
+    async with reach.lease_of(app, session.id):
+        now = app.store.session(session.id)
+        if now.sandbox_id != session.sandbox_id:  # it came up while we waited
+            await _ask_to_leave(app, now)
+        await reach.clear_away(app, now, at_once=at_once)
+        yield
+
+
+async def _ask_to_leave(app: App, session: Session) -> None:
+    """Have the supervisor leave in good order, where there is one."""
+    client = await reach.live_client(app, session)
+    if client is not None:
+        async with client:
+            try:
+                await client.shutdown()
+                await _gone(app, session)
+            except errors.SupervisorUnreachable:
+                pass  # it left while we were asking
+
+
+async def _gone(app: App, session: Session) -> None:
+    """Wait until the supervisor has left, at most ``LEAVE_TIMEOUT_S``: then it is removed the hard way."""
+    sandbox = app.store.sandbox(session.sandbox_id) if session.sandbox_id else None
+    if sandbox is None:
+        return
+    provider = app.provider(sandbox.provider)
+    for _ in range(int(LEAVE_TIMEOUT_S / GONE_POLL_S)):
+        if (await provider.inspect(sandbox.handle)).status != "running":
+            return
+        await asyncio.sleep(GONE_POLL_S)

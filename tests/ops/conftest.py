@@ -1,0 +1,16 @@
+"""An application on a state directory of its own, whose sessions end with the test."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentctl.ops import sessions
+from agentctl.ops.app import App
+
+
+@pytest.fixture
+async def app():
+    with App.open() as opened:
+        yield opened
+        for session in opened.store.sessions(limit=None):
+            await sessions.delete(opened, session.id)

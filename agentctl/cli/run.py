@@ -1,0 +1,57 @@
+"""``agentctl run``: one message in a session that is thrown away, unless it is to be kept."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agentctl.cli.complete import sessions as complete_sessions
+from agentctl.cli.failed_turn import result_line_on_error
+from agentctl.cli.lazy import examples
+from agentctl.cli.message import message_text
+from agentctl.cli.options import MessageOptions, OutputOptions, SpecOptions, TurnOptions
+from agentctl.cli.running import run_async
+
+
+@examples("""
+    agentctl run --agent mock "Hello"
+    agentctl run "Why does the build fail?" < build.log
+    agentctl run --agent claude --permissions accept-edits "Fix the failing test"
+    agentctl run --session my-work "Go on"
+""")
+def run(
+    given: SpecOptions,
+    message: MessageOptions,
+    turn: TurnOptions,
+    output: OutputOptions,
+    text: Annotated[
+        str | None, typer.Argument(metavar="MESSAGE", help="The message; - reads it from stdin.", show_default=False)
+    ] = None,
+    session: Annotated[
+        str | None,
+        typer.Option(
+            "--session",
+            "-s",
+            metavar="NAME",
+            help="Use this session; create it where it is missing.",
+            autocompletion=complete_sessions,
+        ),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the session.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Print the session's name and leave; the session is kept.")
+    ] = False,
+) -> int:
+    """Ask an agent one thing and show its answer as it comes.
+
+    The session is deleted afterwards, unless --session, --keep or --detach says otherwise.
+    """
+    out = output.output
+    with result_line_on_error(out, session, streams=not detach) as failed:
+        said = message_text(text, message, out)
+        from agentctl.cli.run_once import OneMessage
+
+        one = OneMessage(out, given, message, turn, throw_away=not (session or keep or detach))
+        return run_async(lambda interrupts: one.go(interrupts, said, session, detach=detach))
+    return failed.exit_code

@@ -1,0 +1,89 @@
+"""One message in a session that is made for it, or in one that is there: what ``agentctl run`` does."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+from agentctl.cli import headstart
+from agentctl.cli.message import build_message, can_ask
+from agentctl.cli.output import write_text
+from agentctl.cli.spec import check_same, session_spec
+from agentctl.cli.turn_driver import drive, watcher
+from agentctl.errors import AgentctlError, SessionNotFound
+from agentctl.ops import sessions, turns
+from agentctl.ops.app import App
+
+if TYPE_CHECKING:
+    from agentctl.cli.interrupts import Interrupts
+    from agentctl.cli.options import MessageOptions, SpecOptions, TurnOptions
+    from agentctl.cli.output import Output
+    from agentctl.model import Session
+
+
+class OneMessage:
+    """``throw_away``: the session is deleted when its turn is over, however it ends."""
+
+    def __init__(
+        self, out: Output, given: SpecOptions, message: MessageOptions, turn: TurnOptions, *, throw_away: bool
+    ) -> None:
+        self._out = out
+        self._given = given
+        self._message = message
+        self._turn = turn
+        self._throw_away = throw_away
+
+    async def go(self, interrupts: Interrupts, said: str, name: str | None, *, detach: bool) -> int:
+        """Send ``said`` and watch its turn, or leave at once. Returns the exit code."""
+        with App.open() as app:
+            app.prespawned = headstart.take()
+            session = await self._session(app, name)
+            try:
+                if detach:
+                    return await self._submit(app, session, said)
+                return await self._watch(app, session, said, interrupts)
+            finally:
+                if self._throw_away and interrupts.code != 128 + signal.SIGHUP:  # hung up: the turn goes on
+                    await self._delete(app, session)
+
+    async def _session(self, app: App, name: str | None) -> Session:
+        if name is not None:
+            try:
+                found = sessions.get(app, name)
+            except SessionNotFound:
+                pass
+            else:
+                check_same(found, self._given)
+                return found
+        spec = session_spec(app, self._given, self._turn, self._out)
+        return await sessions.create(app, spec, name=name, provision=False, ephemeral=self._throw_away)
+
+    async def _watch(self, app: App, session: Session, said: str, interrupts: Interrupts) -> int:
+        attended = can_ask()
+        message = build_message(said, self._message, self._turn, session, attended=attended)
+        watch = watcher(self._out, streams=True)
+        code = await drive(app, session, message, watch, self._out, interrupts, attended=attended)
+        if not self._throw_away:
+            self._out.story(f"Go on with: agentctl sessions stream {session.name} MESSAGE", "dim")
+        return code
+
+    async def _submit(self, app: App, session: Session, said: str) -> int:
+        message = build_message(said, self._message, self._turn, session, attended=False)
+        turn_id = await turns.submit(app, session.id, message, lambda step: self._out.story(step, "dim"))
+        if self._out.json:
+            self._out.envelope({"session_id": session.id, "session": session.name, "turn_id": turn_id})
+        else:
+            write_text(f"{session.id if self._out.quiet else session.name}\n")
+            self._out.story(f"Follow it with: agentctl sessions events {session.name} --follow", "dim")
+        return 0
+
+    async def _delete(self, app: App, session: Session) -> None:
+        """Also after Ctrl-C: the sandbox is not left behind; another Ctrl-C would leave it to the orphan sweep."""
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+        try:
+            await sessions.delete(app, session.id, at_once=True)
+        except AgentctlError as e:
+            self._out.story(f"The session {session.name} could not be deleted: {e.message}", "warning")

@@ -1,0 +1,258 @@
+"""``agentctl sessions``: create, list, get, update, release, delete."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agentctl.cli import values
+from agentctl.cli.complete import sessions as complete_sessions
+from agentctl.cli.lazy import examples
+from agentctl.cli.options import Labels, NoProvision, OutputOptions, SessionRef, SpecOptions, TurnOptions
+from agentctl.cli.output import Output, is_terminal, write_story, write_text
+from agentctl.cli.plain_output import print_fields, print_table
+from agentctl.cli.running import run_async
+from agentctl.cli.spec import session_spec
+from agentctl.cli.story import usage_facts
+from agentctl.errors import UsageError
+from agentctl.ops.app import App
+
+if TYPE_CHECKING:
+    from agentctl.cli.interrupts import Interrupts
+    from agentctl.model import Session
+
+STATUSES = ("new", "starting", "idle", "busy", "waiting", "stalled", "hibernated", "dead")
+NEWEST = 50
+
+
+@examples("""
+    agentctl sessions create my-work --agent claude
+    agentctl sessions create --agent mock --permissions deny --no-provision
+    agentctl sessions create --agent-command "my-agent --acp" --cwd ~/project
+""")
+def create(
+    given: SpecOptions,
+    turn: TurnOptions,
+    output: OutputOptions,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Its name; one is made up without.", show_default=False)
+    ] = None,
+    if_not_exists: Annotated[
+        bool, typer.Option("--if-not-exists", help="Return the session that is there, if it has the same options.")
+    ] = False,
+    no_provision: NoProvision = False,
+) -> int:
+    """Create a session and start its agent."""
+    from agentctl.ops import sessions as ops
+
+    out = output.output
+
+    async def body(interrupts: Interrupts) -> None:
+        with App.open() as app:
+            spec = session_spec(app, given, turn, out)
+            session = await ops.create(
+                app,
+                spec,
+                name=name,
+                if_not_exists=if_not_exists,
+                provision=not no_provision,
+                report=lambda step: out.story(step, "dim"),
+            )
+            show_session(out, session)
+
+    return run_async(body)
+
+
+def show_session(out: Output, session: Session) -> None:
+    """What a command that made or changed a session prints: its name."""
+    from agentctl.ops import sessions as ops
+
+    if out.json:
+        out.envelope(ops.to_json(session))
+    else:
+        write_text(f"{session.id if out.quiet else session.name}\n")
+
+
+@examples("""
+    agentctl sessions list
+    agentctl sessions list --label team=web --status busy --json
+    agentctl sessions list -q | xargs agentctl sessions delete --yes
+""")
+def list_(
+    output: OutputOptions,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="Show at most so many.")] = NEWEST,
+    everything: Annotated[bool, typer.Option("--all", help="Show all.")] = False,
+    label: Labels = None,
+    status: Annotated[
+        list[str] | None, typer.Option("--status", metavar="STATUS", help="Only these statuses. Repeatable.")
+    ] = None,
+) -> int:
+    """List sessions, the latest first."""
+    from agentctl.ops import sessions as ops
+
+    out = output.output
+    wanted = [values.choice(s, STATUSES, "--status") for s in status or ()]
+    labels = values.pairs(label or (), "--label")
+
+    async def body(interrupts: Interrupts) -> None:
+        with App.open() as app:
+            found = await ops.listing(app, limit=None if everything else limit, labels=labels, statuses=wanted)
+        _show_list(out, found, cut=not everything and len(found) == limit)
+
+    return run_async(body)
+
+
+def _show_list(out: Output, found: list[Session], *, cut: bool) -> None:
+    from agentctl.ops import sessions as ops
+
+    if out.json:
+        out.envelope([ops.to_json(s) for s in found])
+    elif out.quiet:
+        write_text("".join(f"{s.id}\n" for s in found))
+    elif not found:
+        out.story("There is no session. Create one with: agentctl sessions create NAME --agent mock")
+    else:
+        now = time.time()
+        rows = [(s.name, s.spec.agent, s.status, age(now - s.updated_at), s.title or "", s.id) for s in found]
+        print_table(out, ("name", "agent", "status", "active", "title", "id"), rows)
+        if cut:
+            out.story(f"These are the newest {len(found)}; --all shows the rest.", "dim")
+
+
+def age(seconds: float) -> str:
+    """How long ago, roughly."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return "just now" if seconds < 5 else f"{seconds:.0f} s ago"
+
+
+@examples("""
+    agentctl sessions get my-work
+    agentctl sessions get @last --json
+""")
+def get(session: SessionRef, output: OutputOptions) -> int:
+    """Show one session, and what its agent says of itself while it is alive."""
+    from agentctl.ops import sessions as ops
+
+    out = output.output
+
+    async def body(interrupts: Interrupts) -> None:
+        with App.open() as app:
+            data = await ops.details(app, session)
+        if out.json:
+            out.envelope(data)
+        elif out.quiet:
+            write_text(f"{data['id']}\n")
+        else:
+            print_fields(_fields(data))
+
+    return run_async(body)
+
+
+def _fields(data: dict[str, Any]) -> list[tuple[str, str]]:
+    live = data.get("live") or {}
+    plain = ("name", "id", "title", "agent", "status", "provider", "cwd", "permissions", "workspace", "last_outcome")
+    fields = [(key.replace("_", " "), str(data.get(key) or "")) for key in plain]
+    for key, live_key in (("model", "model"), ("mode", "agentMode"), ("thought_level", "thoughtLevel")):
+        fields.append((key.replace("_", " "), str(live.get(live_key) or data.get(key) or "")))
+    fields += [
+        ("labels", ", ".join(f"{k}={v}" for k, v in data["labels"].items())),
+        ("usage", ", ".join(usage_facts(data.get("usage"), data.get("cost")))),
+        ("events", str(data["last_sequence"])),
+        ("created", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(data["created_at"]))),
+        ("waiting", str(len(live.get("requests") or ())) if live.get("requests") else ""),
+    ]
+    return fields
+
+
+@examples("""
+    agentctl sessions update my-work --name better-name
+    agentctl sessions update my-work --label team=web --unset-label draft
+""")
+def update(
+    session: SessionRef,
+    output: OutputOptions,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Its new name.")] = None,
+    title: Annotated[str | None, typer.Option("--title", metavar="TEXT", help="Its new title.")] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", "-l", metavar="K=V", help="Set a label.")] = None,
+    unset_label: Annotated[list[str] | None, typer.Option("--unset-label", metavar="K", help="Drop a label.")] = None,
+) -> None:
+    """Rename a session, or change its labels and title."""
+    from agentctl.ops import sessions as ops
+
+    if name is None and title is None and not label and not unset_label:
+        raise UsageError("Nothing to change.", hint="Give --name, --title, --label or --unset-label.")
+    labels = values.pairs(label or (), "--label")
+    with App.open() as app:
+        changed = ops.update(app, session, name=name, title=title, labels=labels, unset_labels=unset_label or ())
+    show_session(output.output, changed)
+
+
+@examples("""
+    agentctl sessions release my-work
+""")
+def release(session: SessionRef, output: OutputOptions) -> int:
+    """Stop a session's sandbox and keep everything: the next message resumes it."""
+    from agentctl.ops import sessions as ops
+
+    out = output.output
+
+    async def body(interrupts: Interrupts) -> None:
+        with App.open() as app:
+            show_session(out, await ops.release(app, session))
+
+    return run_async(body)
+
+
+@examples("""
+    agentctl sessions delete my-work
+    agentctl sessions delete old-1 old-2 --yes
+""")
+def delete(
+    session: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SESSION...",
+            help="Names, ids or starts of ids.",
+            show_default=False,
+            autocompletion=complete_sessions,
+        ),
+    ],
+    output: OutputOptions,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> int:
+    """Delete sessions with their log, home and history. This cannot be undone."""
+    from agentctl.ops import sessions as ops
+
+    out = output.output
+    with App.open() as app:
+        found = [ops.get(app, ref) for ref in session]  # all are found before any is deleted
+    if not yes:
+        _confirm([s.name for s in found], out)
+
+    async def body(interrupts: Interrupts) -> None:
+        with App.open() as app:
+            for one in found:
+                await ops.delete(app, one.id)
+        if out.json:
+            out.envelope({"deleted": [s.id for s in found]})
+        else:
+            write_text("".join(f"{s.id if out.quiet else s.name}\n" for s in found))
+
+    return run_async(body)
+
+
+def _confirm(names: list[str], out: Output) -> None:
+    """Ask on a terminal; elsewhere ``--yes`` has to be said."""
+    what = names[0] if len(names) == 1 else f"{len(names)} sessions"
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)) or out.json:
+        raise UsageError(f"Deleting {what} wants a confirmation.", hint="Add --yes.")
+    sys.stderr.write(f"Delete {', '.join(names)} with all data? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        write_story("Nothing was deleted.")
+        raise typer.Exit(1)

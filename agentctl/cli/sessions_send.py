@@ -1,0 +1,116 @@
+"""``agentctl sessions``: send a message, and cancel what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agentctl.cli.failed_turn import result_line_on_error
+from agentctl.cli.lazy import examples
+from agentctl.cli.message import build_message, can_ask, message_text
+from agentctl.cli.options import MessageOptions, OutputOptions, SessionRef, TurnOptions
+from agentctl.cli.output import Output, write_text
+from agentctl.cli.running import run_async
+from agentctl.ops.app import App
+
+if TYPE_CHECKING:
+    from agentctl.cli.interrupts import Interrupts
+
+Text = Annotated[
+    str | None, typer.Argument(metavar="TEXT", help="The message; - reads it from stdin.", show_default=False)
+]
+
+
+@examples("""
+    agentctl sessions send my-work "Run the tests"
+    git diff | agentctl sessions send my-work "Review this change" --json
+    agentctl sessions send my-work -f prompt.md --no-wait
+""")
+def send_message(
+    session: SessionRef,
+    given: MessageOptions,
+    turn: TurnOptions,
+    output: OutputOptions,
+    text: Text = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the turn's id and leave.")] = False,
+) -> int:
+    """Send a message, wait for the turn's end and print the final text."""
+    if no_wait:
+        return _submit(session, text, given, turn, output.output)
+    return _send(session, text, given, turn, output.output, streams=False)
+
+
+@examples("""
+    agentctl sessions stream my-work "Fix the failing test"
+    agentctl sessions stream my-work "Explain" --attach screenshot.png
+    agentctl sessions stream my-work "Go on" --json | jq -r 'select(.type == "result").outcome'
+""")
+def send_message_stream(
+    session: SessionRef, given: MessageOptions, turn: TurnOptions, output: OutputOptions, text: Text = None
+) -> int:
+    """Send a message and show the turn as it happens."""
+    return _send(session, text, given, turn, output.output, streams=True)
+
+
+def _send(ref: str, text: str | None, given: MessageOptions, turn: TurnOptions, out: Output, *, streams: bool) -> int:
+    from agentctl.cli.turn_driver import drive, watcher
+    from agentctl.ops import sessions
+
+    async def body(interrupts: Interrupts) -> int:
+        with App.open() as app:
+            session = sessions.get(app, ref)
+            attended = can_ask()
+            message = build_message(said, given, turn, session, attended=attended)
+            watch = watcher(out, streams=streams)
+            return await drive(app, session, message, watch, out, interrupts, attended=attended)
+
+    with result_line_on_error(out, ref, streams=streams) as failed:
+        said = message_text(text, given, out)
+        return run_async(body)
+    return failed.exit_code
+
+
+def _submit(ref: str, text: str | None, given: MessageOptions, turn: TurnOptions, out: Output) -> int:
+    from agentctl.ops import sessions, turns
+
+    said = message_text(text, given, out)
+
+    async def body(interrupts: Interrupts) -> None:
+        with App.open() as app:
+            session = sessions.get(app, ref)
+            message = build_message(said, given, turn, session, attended=False)
+            turn_id = await turns.submit(app, session.id, message, lambda step: out.story(step, "dim"))
+        if out.json:
+            out.envelope({"session_id": session.id, "session": session.name, "turn_id": turn_id})
+        else:
+            write_text(f"{turn_id}\n")
+
+    return run_async(body)
+
+
+@examples("""
+    agentctl sessions cancel my-work
+    agentctl sessions cancel my-work --kill
+""")
+def cancel(
+    session: SessionRef,
+    output: OutputOptions,
+    kill: Annotated[bool, typer.Option("--kill", help="Kill the agent rather than ask it.")] = False,
+) -> int:
+    """Cancel the running turn."""
+    from agentctl.ops import turns
+
+    out = output.output
+
+    async def body(interrupts: Interrupts) -> None:
+        with App.open() as app:
+            done = await turns.cancel(app, session, kill=kill)
+        if out.json:
+            out.envelope(done)
+        elif done["cancelled"]:
+            write_text(f"{done['turn_id']}\n")
+        else:
+            out.story("No turn is running.")
+
+    return run_async(body)

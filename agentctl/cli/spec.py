@@ -1,0 +1,76 @@
+"""From options to what a session is made of."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, cast
+
+from agentctl.cli import values
+from agentctl.errors import Conflict
+
+if TYPE_CHECKING:
+    from agentctl.cli.options import SpecOptions, TurnOptions
+    from agentctl.cli.output import Output
+    from agentctl.model import OnLost, Permissions, Session, SessionSpec
+    from agentctl.ops.app import App
+
+
+def session_spec(app: App, given: SpecOptions, turn: TurnOptions, out: Output) -> SessionSpec:
+    """The spec of a new session: options, then configuration, then defaults. Nothing is changed by asking."""
+    from agentctl.model import SessionSpec
+
+    config = app.config
+    provider = given.provider or config.provider or "unix_local"
+    return SessionSpec(
+        agent=_agent(app, given, out),
+        agent_command=values.command_line(given.agent_command) if given.agent_command is not None else None,
+        provider=provider,
+        volume=given.volume or "default",
+        workspace=given.workspace,
+        cwd=_cwd(given.cwd, provider),
+        model=given.model or config.model,
+        mode=given.mode or config.mode,
+        thought_level=given.thought_level,
+        env=values.environment(given.env or ()),
+        env_files=values.existing_files(given.env_file or (), "--env-file"),
+        mcp_servers=values.mcp_servers(given.mcp_server or ()),
+        permissions=cast("Permissions", turn.permissions or config.permissions or "ask"),
+        policy=values.policy_file(given.policy),
+        labels=values.pairs(given.label or (), "--label"),
+        origin=given.origin or app.origin,
+        timeout_s=turn.timeout or config.timeout,
+        on_lost=cast("OnLost", turn.on_lost or "fail"),
+    )
+
+
+def _agent(app: App, given: SpecOptions, out: Output) -> str:
+    if given.agent:
+        return given.agent
+    if given.agent_command is not None:
+        return "custom"
+    from agentctl.ops.agents import default_agent
+
+    name, reason = default_agent(app)
+    out.story(f"Using the agent {name}: {reason}", "dim")
+    return name
+
+
+def _cwd(given: str | None, provider: str) -> str | None:
+    if provider != "unix_local":
+        return given
+    return os.path.abspath(os.path.expanduser(given)) if given else os.getcwd()
+
+
+def check_same(session: Session, given: SpecOptions) -> None:
+    """Raise ``Conflict`` when options name another agent, provider or place than the session has."""
+    spec = session.spec
+    wanted = {"agent": given.agent, "provider": given.provider, "workspace": given.workspace, "model": given.model}
+    if given.cwd:
+        wanted["cwd"] = _cwd(given.cwd, spec.provider)
+    for name, value in wanted.items():
+        has = getattr(spec, name)
+        if value and value != has:
+            raise Conflict(
+                f"The session '{session.name}' is there already, with {name} {has or 'not set'}, not {value}.",
+                hint="Leave the option out, or give another session name.",
+            )

@@ -1,0 +1,72 @@
+"""What tests of the command line share: terminals that are closed, and sessions that are deleted."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import agentctl as run_agentctl
+from tests.cli.terminal import Terminal
+from tests.cli.terminal import agentctl as command_line
+
+
+def _state():
+    return Path(os.environ["AGENTCTL_STATE_DIR"])
+
+
+@pytest.fixture(scope="session")
+def shared_runtime(tmp_path_factory):
+    """The unpacked supervisor, made once for all tests rather than once for each state directory."""
+    return tmp_path_factory.mktemp("runtime")
+
+
+@pytest.fixture(autouse=True)
+def no_sandbox_is_left(clean_environment, shared_runtime):
+    """Delete the sessions of this test's state directory that have a sandbox, so that no process outlives the test."""
+    _state().mkdir(mode=0o700)
+    (_state() / "runtime").symlink_to(shared_runtime)
+    yield
+    if (_state() / "agentctl.db").exists():
+        ids = [row[0] for row in _read("select id from sessions where sandbox_id is not null")]
+        if ids:
+            done = run_agentctl("sessions", "delete", "--yes", *ids)
+            assert done.code == 0, done
+
+
+def _read(query):
+    database = sqlite3.connect(_state() / "agentctl.db")
+    try:
+        return database.execute(query).fetchall()
+    finally:
+        database.close()
+
+
+@pytest.fixture
+def terminal():
+    """Start agentctl on a terminal: ``terminal("run", "--agent", "mock", "Hello")``."""
+    started = []
+
+    def start(*args, **how):
+        started.append(Terminal(command_line(*args), **how))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+@pytest.fixture
+def session():
+    """The name of a session of the mock agent that was not started yet."""
+    done = run_agentctl("sessions", "create", "work", "--agent", "mock", "--no-provision")
+    assert done.code == 0, done
+    return "work"
+
+
+@pytest.fixture
+def rows():
+    """Read the state directory's database."""
+    return _read

@@ -1,0 +1,90 @@
+"""Man pages, completions and the README's list are written by the code, and a stale copy is found."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from agentctl.cli import reference
+
+README = f"# A\n\n{reference.BEGIN}\nold\n{reference.END}\n\nrest\n"
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "README.md").write_text(README)
+    assert reference.main([str(tmp_path)]) == 0
+    return tmp_path
+
+
+def test_everything_is_written(root):
+    assert sorted(p.name for p in (root / "man").iterdir()) == [
+        "agentctl-agents.1",
+        "agentctl-run.1",
+        "agentctl-sessions.1",
+        "agentctl.1",
+    ]
+    assert sorted(p.name for p in (root / "completions").iterdir()) == [
+        "agentctl.bash",
+        "agentctl.fish",
+        "agentctl.zsh",
+    ]
+    readme = (root / "README.md").read_text()
+    assert "| `agentctl sessions send-message SESSION [TEXT]` | Send a message" in readme
+    assert readme.startswith("# A\n")
+    assert readme.endswith("\n\nrest\n")
+    assert "\nold\n" not in readme
+
+
+def test_a_fresh_copy_passes_and_a_stale_one_names_the_command_that_mends_it(root, capsys):
+    assert reference.main(["--check", str(root)]) == 0
+    (root / "man" / "agentctl.1").write_text("old")
+    assert reference.main(["--check", str(root)]) == 1
+    err = capsys.readouterr().err
+    assert "man/agentctl.1" in err
+    assert reference.MEND in err
+    assert (root / "man" / "agentctl.1").read_text() == "old"
+
+
+def test_the_copies_in_this_repository_are_fresh():
+    assert reference.main(["--check"]) == 0
+
+
+def test_what_is_written_does_not_depend_on_the_terminal(root):
+    odd = {**os.environ, "COLUMNS": "40", "FORCE_COLOR": "1", "AGENTCTL_PROVIDER": "docker", "TERM": "dumb"}
+    check = [sys.executable, "-m", "agentctl.cli.reference", "--check", str(root)]
+    assert subprocess.run(check, env=odd, check=False).returncode == 0
+
+
+def _complete(words, environ):
+    # what the bash script sends
+    done = subprocess.run(
+        [sys.executable, "-c", "from agentctl.cli.entry import main; main()"],
+        env={
+            **os.environ,
+            **environ,
+            "_AGENTCTL_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(words),
+            "COMP_CWORD": str(len(words) - 1),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+def test_the_shell_completes_commands_options_agents_and_sessions(session):
+    assert "sessions" in _complete(["agentctl", "s"], {})
+    assert "send-message" in _complete(["agentctl", "sessions", "send"], {})
+    assert "--permissions" in _complete(["agentctl", "run", "--perm"], {})
+    assert "mock" in _complete(["agentctl", "run", "--agent", "mo"], {})
+    assert session in _complete(["agentctl", "sessions", "get", "w"], {})
+
+
+def test_completion_is_silent_where_nothing_can_be_read(tmp_path):
+    (tmp_path / "blocked").write_text("")
+    assert (
+        _complete(["agentctl", "sessions", "get", "w"], {"AGENTCTL_STATE_DIR": str(tmp_path / "blocked" / "x")}) == []
+    )

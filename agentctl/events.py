@@ -16,7 +16,7 @@ type                    data
 session.started         ``{"metadata": {"agent", "agentInfo", "capabilities", "context", "cwd"}}``
 session.ended           ``{"reason": "completed"|"error"|"terminated", "terminated_by": "agent"|"daemon",
                         "message"?, "exit_code"?, "stderr"?: {"head", "tail", "truncated", "total_lines"}}``:
-                        the agent process is gone
+                        the session was terminated; an agent process that comes and goes does not end it
 session.config_changed  ``{"mode", "model", "thought_level", "title", "options", "changed": [names]}``; ``options`` is
                         the agent's full ACP ``configOptions`` list, null when it did not change; keys not known are
                         null; ``"meta"?`` is the ``_meta`` of a ``session_info_update``
@@ -40,7 +40,8 @@ usage.updated           ``{"used"?, "size"?, "cost"?: {"amount","currency"}, "us
 commands.updated        ``{"commands": [ACP AvailableCommand]}``
 error                   ``{"message", "code"?, "details"?}``
 agent.unparsed          ``{"error", "location", "raw"}``: an unknown variant or garbage on stdout; kept, never dropped
-sandbox.*               lifecycle facts of the sandbox, such as ``sandbox.started`` ``{"pid", "fencing"}``
+sandbox.*               lifecycle: ``sandbox.agent_started`` (data of session.started), ``sandbox.agent_exited``
+                        ``{"exit_code", "how", "stderr"}``, ``sandbox.hibernated`` · ``released`` · ``terminated``
 ======================  ===========================================================================================
 
 Item: ``{"item_id": "itm_N", "native_item_id": str|null, "parent_id": str|null, "kind", "role", "status", "content"}``.

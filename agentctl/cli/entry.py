@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from agentctl.errors import AgentctlError
 
 READER_GONE = 141
-GC_THRESHOLD = (50_000, 20, 20)
-"""Imports make many objects and no garbage: looking for it every 700 of them takes a tenth of the start."""
 
 
 def main() -> None:
@@ -57,11 +55,8 @@ def run(argv: list[str]) -> int:
 
 
 def _invoke(argv: list[str]) -> int:
-    import gc
-
     from agentctl.cli import headstart
 
-    gc.set_threshold(*GC_THRESHOLD)
     headstart.begin(argv)
     try:
         from agentctl.cli.main import root_command

@@ -111,7 +111,7 @@ class SessionRoutes:
         offset = http.query_int(request, "offset", 0) or 0
         limit = min(http.query_int(request, "limit", PAGE_LIMIT) or PAGE_LIMIT, PAGE_LIMIT)
         raw = http.query_flag(request, "includeRaw", "include_raw")
-        page = session.log.read(offset, limit=limit, raw=raw)
+        page = _read(session, offset, limit=limit, raw=raw)
         more = bool(page) and page[-1].sequence < session.log.last_sequence
         lines = b",".join(http.event_bytes(r, raw) for r in page)
         body = b'{"events":[' + lines + b'],"hasMore":' + (b"true" if more else b"false") + b"}"
@@ -121,7 +121,7 @@ class SessionRoutes:
         session = self._session(request)
         raw = http.query_flag(request, "includeRaw", "include_raw")
         offset = http.start_offset(request)
-        session.log.read(offset, limit=1)  # an expired offset is an answer of its own, not a broken stream
+        _read(session, offset, limit=1)  # an expired offset is an answer of its own, not a broken stream
         pages = session.log.follow(offset, raw=raw)
         return http.event_stream(http.with_heartbeats(pages, lambda page: http.sse_chunk(page, raw)))
 
@@ -168,6 +168,15 @@ class SessionRoutes:
     async def terminate(self, request: Request) -> Response:
         await self._supervisor.terminate_session(request.path_params["id"])
         return Response(status_code=204)
+
+
+def _read(session: Session, offset: int, *, limit: int, raw: bool = False) -> list[Record]:
+    """A page of the log; the session hears of it when there is none any more."""
+    try:
+        return session.log.read(offset, limit=limit, raw=raw)
+    except errors.StateError as e:
+        session.unreadable(e)
+        raise
 
 
 async def _turn_pages(log: SessionLog, after: int, turn_id: str, raw: bool) -> AsyncIterator[list[Record]]:

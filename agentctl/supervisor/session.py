@@ -100,7 +100,16 @@ class Session:
                 drafts, turn_id=turn.id if turn else None, native_session_id=self.native_session_id, durable=durable
             )
         except errors.StateError as e:
-            self.failure = e
+            self._fail(e)
+
+    def unreadable(self, error: errors.StateError) -> None:
+        """A reader could not read the log. It may be the first to find that it was deleted: that ends the session."""
+        if not self._stderr_path.parent.is_dir():
+            self._fail(error)
+
+    def _fail(self, error: errors.StateError) -> None:
+        if self.failure is None:
+            self.failure = error
             with suppress(errors.StateError):  # it will not be synced either
                 self.log.close()
             self.kill_agent()

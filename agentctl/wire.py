@@ -132,7 +132,8 @@ class Boot:
 
     ``listen`` is ``{"unix": path}`` or ``{"host", "port"}`` (port 0 picks one, told in Ready). ``log_root`` holds one
     directory of log segments per session. ``agent_env`` is the whole base environment of agents (HOME, PATH, …);
-    nothing else is inherited. ``secrets`` are values to redact from everything that is written.
+    nothing else is inherited. ``secrets`` are values to redact from everything that is written. ``session`` is
+    ``{"id", "request": SessionRequest}``: it is opened at once, and the POST that asks for it gets how that went.
     """
 
     sandbox_id: str
@@ -147,6 +148,7 @@ class Boot:
     idle_timeout_s: float | None = 180
     fencing: int = 0
     cgroup: str | None = None
+    session: Json | None = None
 
     def to_line(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"

@@ -19,7 +19,7 @@ from agentctl.wire import MAX_LINE_BYTES
 
 Json = dict[str, Any]
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 64 * 1024
 WRITE_TIMEOUT_S = 30.0
 REQUEST_CANCELLED = -32800
 METHOD_NOT_FOUND = -32601
@@ -175,6 +175,8 @@ class Connection:
                 if not chunk:
                     reason = "eof"
                     break
+                if len(chunk) == CHUNK_BYTES:
+                    await asyncio.sleep(0)  # there is more: what this made goes out to readers meanwhile
         except OSError as e:
             reason = f"error: {e}"
         except asyncio.CancelledError:

@@ -190,6 +190,7 @@ async def _create(
         secrets=(*credentials.secrets, *_file_values(spec)),
         idle_timeout_s=IDLE_TIMEOUT_S,
         fencing=fencing,
+        session={"id": session.id, "request": body},
     )
     # 15 ms of imports, done when this task first waits: while the supervisor comes up.
     asyncio.get_running_loop().call_soon(import_module, "agentctl.supervisor_client")

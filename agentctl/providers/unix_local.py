@@ -27,7 +27,7 @@ from agentctl.providers.local_environment import agent_environment, proxy_secret
 from agentctl.providers.prespawn import Prespawned, prespawn
 from agentctl.providers.trees import confined, make_private_directory, remove_tree, write_private
 from agentctl.supervisor.cgroups import cgroup_pids, create_cgroup, kill_cgroup, remove_cgroup
-from agentctl.supervisor.processes import ProcessIdentity, descendants, end_all, marked, reap
+from agentctl.supervisor.processes import ProcessIdentity, end_all, marked, reap
 from agentctl.wire import Boot
 
 Json = dict[str, Any]
@@ -84,9 +84,7 @@ class UnixLocalProvider:
         sandbox_id, process = _sandbox_id(handle), _process(handle)
         facts: Json = {"boundary": "none", "sweep": _sweep_of(handle), "run_dir": str(self._run_dir(handle))}
         if process is not None and process.is_alive():
-            return SandboxState(
-                status="running", facts={**facts, "pid": process.pid, "processes": 1 + len(descendants(process.pid))}
-            )
+            return SandboxState(status="running", facts={**facts, "pid": process.pid})
         left = marked(sandbox_id)
         if left:
             return SandboxState(

@@ -50,7 +50,7 @@ class SqliteStore:
 
     # sessions
     def add_session(self, session: Session) -> None:
-        with self._connection.writing(durable=True) as db, _name_taken(session.name):
+        with self._connection.writing(durable=not session.ephemeral) as db, _name_taken(session.name):
             db.execute(insert(Session), encode(session))
 
     def session(self, ref: str) -> Session:

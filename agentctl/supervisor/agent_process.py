@@ -16,7 +16,7 @@ from typing import IO, Any, Literal, NamedTuple
 from agentctl.errors import AgentStartFailed
 from agentctl.ids import new_id
 from agentctl.supervisor.log_files import said_as_ours
-from agentctl.supervisor.processes import ProcessIdentity, descendants, end_all, marked, reap
+from agentctl.supervisor.processes import ProcessIdentity, end_all, kin, reap
 from agentctl.supervisor.redaction import Redact
 from agentctl.supervisor.stderr_file import StderrFile
 from agentctl.wire import MAX_LINE_BYTES
@@ -114,7 +114,7 @@ class AgentProcess:
     def tree(self) -> list[ProcessIdentity]:
         """The agent and every living process that it brought up, also those that left its tree."""
         roots = [process.pid for process in (self.identity, *self._known) if process.is_alive()]
-        found = [self.identity, *descendants(*roots), *marked(self._mark, PROCESS_ENV)]
+        found = [self.identity, *kin(roots, self._mark, PROCESS_ENV, since=self.identity.start_ticks)]
         self._known.update(dict.fromkeys(found))
         return [process for process in self._known if process.is_alive()]
 

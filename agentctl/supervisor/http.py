@@ -196,5 +196,22 @@ async def with_heartbeats(
             waiting.cancel()
 
 
+class EventStream(StreamingResponse):
+    """Starlette's own uses an anyio task group. The backend of that takes 20 ms to import, for which the first events
+    of a new supervisor would wait."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        streaming = asyncio.ensure_future(self.stream_response(send))
+        leaving = asyncio.ensure_future(self.listen_for_disconnect(receive))
+        try:
+            await asyncio.wait((streaming, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if streaming.done():
+                streaming.result()
+        finally:
+            streaming.cancel()
+            leaving.cancel()
+            await asyncio.gather(streaming, leaving, return_exceptions=True)
+
+
 def event_stream(chunks: AsyncIterator[bytes]) -> StreamingResponse:
-    return StreamingResponse(chunks, media_type="text/event-stream", headers=SSE_HEADERS)
+    return EventStream(chunks, media_type="text/event-stream", headers=SSE_HEADERS)

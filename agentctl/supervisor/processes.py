@@ -83,8 +83,12 @@ def become_subreaper() -> bool:
 
 def descendants(*pids: int) -> list[ProcessIdentity]:
     """Every living process below any of ``pids``, parents before children."""
+    return [_identity(row) for row in _below(process_table.rows(), pids)]
+
+
+def _below(rows: list[process_table.Row], pids: Iterable[int]) -> list[process_table.Row]:
     children: dict[int, list[process_table.Row]] = {}
-    for row in process_table.rows():
+    for row in rows:
         children.setdefault(row.parent, []).append(row)
     found: list[process_table.Row] = []
     todo = list(pids)
@@ -92,7 +96,7 @@ def descendants(*pids: int) -> list[ProcessIdentity]:
         below = children.pop(todo.pop(0), [])
         found += below
         todo += [row.pid for row in below]
-    return [_identity(row) for row in found if not row.dead]
+    return [row for row in found if not row.dead]
 
 
 def marked(value: str, variable: str = SANDBOX_ENV) -> list[ProcessIdentity]:
@@ -101,12 +105,25 @@ def marked(value: str, variable: str = SANDBOX_ENV) -> list[ProcessIdentity]:
     """
     if not process_table.HAS_PROC:
         return []
+    return [_identity(row) for row in _with_mark(process_table.rows(), value, variable)]
+
+
+def kin(pids: Iterable[int], value: str, variable: str = SANDBOX_ENV, *, since: int = 0) -> list[ProcessIdentity]:
+    """``descendants`` of ``pids`` and all that are ``marked``, in one look at the process table. What started before
+    ``since`` (``start_ticks`` of the first that was marked) cannot bear the mark: its environment is not read."""
+    rows = process_table.rows()
+    young = [row for row in rows if row.start_ticks >= since] if process_table.HAS_PROC else []
+    found = [*_below(rows, pids), *_with_mark(young, value, variable)]
+    return list(dict.fromkeys(_identity(row) for row in found))
+
+
+def _with_mark(rows: list[process_table.Row], value: str, variable: str) -> list[process_table.Row]:
     mark = f"\0{variable}={value}\0".encode()
-    rows = [row for row in process_table.rows() if row.pid != os.getpid() and not row.dead]
-    found: list[ProcessIdentity] = []
+    rows = [row for row in rows if row.pid != os.getpid() and not row.dead]
+    found: list[process_table.Row] = []
     for pause in (*_EXEC_PAUSES_S, None):
         environments = [(row, process_table.environment(row.pid)) for row in rows]
-        found += [_identity(row) for row, environment in environments if environment and mark in environment]
+        found += [row for row, environment in environments if environment and mark in environment]
         rows = [row for row, environment in environments if environment == b""]
         if not rows or pause is None:
             break
@@ -122,7 +139,10 @@ async def end_all(find: Callable[[], list[ProcessIdentity]], *, grace_s: float) 
     """
     known: dict[ProcessIdentity, None] = {}
     deadline = time.monotonic() + grace_s
-    left = _signal_new(find(), known, signal.SIGTERM)
+    found = find()
+    if not found:
+        return []
+    left = _signal_new(found, known, signal.SIGTERM)
     while left and time.monotonic() < deadline:
         await _all_dead(left, min(0.2, deadline - time.monotonic()))
         left = _signal_new(find(), known, signal.SIGTERM)

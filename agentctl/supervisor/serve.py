@@ -1,37 +1,34 @@
 """The ``serve`` entry point: read the Boot line from stdin, listen, say Ready, go away when told or when idle.
 
-The heavy imports come before the Boot line is read, those included that anyio and uvicorn put off until the first
-request, so that a host may start a supervisor early and tell it later what for. End of file instead of a Boot line
-means that it was not needed.
+The heavy imports do not wait for the Boot line, so that a host may start a supervisor early and tell it later what for;
+nor does the agent of the Boot line's session wait for them. End of file instead means that it was not needed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 import socket
 import sys
-import time
-from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
-import anyio._backends._asyncio  # noqa: F401 — loaded now instead of at the first request
-import uvicorn
-import uvicorn.lifespan.off
-import uvicorn.protocols.http.h11_impl
-
-from agentctl.supervisor.app import build_app
 from agentctl.supervisor.cgroups import join_cgroup
-from agentctl.supervisor.processes import ProcessIdentity, become_subreaper
+from agentctl.supervisor.processes import become_subreaper
 from agentctl.supervisor.supervisor import Supervisor
-from agentctl.wire import Boot, Ready
+from agentctl.wire import Boot
 
-LAST_ANSWERS_S = 2.0
+_IMPATIENT_S = 0.0005
+"""How long the importing thread may keep the interpreter from the one that starts the agent (usually 5 ms)."""
 
 
 def main() -> int:
+    patient_s = sys.getswitchinterval()
+    sys.setswitchinterval(_IMPATIENT_S)
+    http_server = ThreadPoolExecutor(1).submit(import_module, "agentctl.supervisor.http_server")
+    http_server.add_done_callback(lambda _: sys.setswitchinterval(patient_s))
     line = sys.stdin.buffer.readline()
     if not line:
         return 0
@@ -39,16 +36,17 @@ def main() -> int:
     become_subreaper()
     if boot.cgroup:
         join_cgroup(boot.cgroup)
-    asyncio.run(_serve(boot))
+    asyncio.run(_serve(boot, http_server))
     sys.stderr.flush()
     os._exit(0)  # a thread or an executor that hangs must not keep a sandbox alive
 
 
-async def _serve(boot: Boot) -> None:
+async def _serve(boot: Boot, http_server: Future[ModuleType]) -> None:
     supervisor = Supervisor(boot)
     listener = _listen(boot)
-    server = _Server(supervisor, boot, listener)
     try:
+        supervisor.begin()
+        server = (await asyncio.wrap_future(http_server)).Server(supervisor, boot, listener)
         await server.serve(sockets=[listener])
     finally:
         await supervisor.close()
@@ -66,75 +64,3 @@ def _listen(boot: Boot) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((boot.listen["host"], boot.listen["port"]))
     return listener
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, told to end by the supervisor: signals, ``/v1/shutdown`` and idleness are one and the same way out."""
-
-    def __init__(self, supervisor: Supervisor, boot: Boot, listener: socket.socket) -> None:
-        super().__init__(
-            uvicorn.Config(
-                build_app(supervisor, boot.token),
-                loop="asyncio",
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                backlog=128,
-            )
-        )
-        self._supervisor = supervisor
-        self._leaving = asyncio.Event()
-        self._listen = boot.listen
-        self._listener = listener
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._supervisor.leave, "terminated")
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._supervisor.start(self._leave)
-        self._say_ready()
-
-    async def main_loop(self) -> None:
-        """Sleep until it is time to leave; uvicorn's own loop wakes ten times a second to see whether it is."""
-        await self._leaving.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let answers that are under way finish, without uvicorn's fixed waits: every release would wait for them."""
-        for server in self.servers:
-            server.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
-        deadline = time.monotonic() + LAST_ANSWERS_S
-        while self.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110 — uvicorn has no event
-            await asyncio.sleep(0.005)
-
-    def _leave(self) -> None:
-        self._leaving.set()
-
-    def _say_ready(self) -> None:
-        """One line, then stdout is closed for good: the host waits for the line, not for the end of file."""
-        me = ProcessIdentity.of(os.getpid())
-        listen = dict(self._listen)
-        if "port" in listen:
-            listen["port"] = self._listener.getsockname()[1]
-        ready = Ready(
-            pid=os.getpid(),
-            start_ticks=me.start_ticks if me else 0,
-            boot_id=me.boot_id if me else "",
-            listen=listen,
-        )
-        sys.stdout.buffer.write(ready.to_line())
-        sys.stdout.buffer.flush()
-        null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 0)
-        os.dup2(null, 1)
-        os.close(null)

@@ -10,7 +10,7 @@ from typing import Any
 
 from agentctl import __version__, errors
 from agentctl.supervisor.cgroups import cgroup_pids, join_cgroup, kill_cgroup, remove_cgroup
-from agentctl.supervisor.processes import OrphanReaper, ProcessIdentity, descendants, end_all, marked
+from agentctl.supervisor.processes import OrphanReaper, ProcessIdentity, end_all, kin
 from agentctl.supervisor.raw_servers import RawServers
 from agentctl.supervisor.redaction import make_redactor
 from agentctl.supervisor.session import Session
@@ -28,13 +28,23 @@ class Supervisor:
     def __init__(self, boot: Boot) -> None:
         self.boot = boot
         self.sessions: dict[str, Session] = {}
+        self._begun: dict[str, asyncio.Task[Session]] = {}
         self.redact = make_redactor((*boot.secrets, boot.token))
         self.raw_servers = RawServers(boot, redact=self.redact)
         self._last_active = time.monotonic()
         self._exit: Callable[[], None] | None = None
         self._leaving: asyncio.Task[None] | None = None
+        self._released = False
         self._ticker: asyncio.Task[None] | None = None
         self._reaper = OrphanReaper()
+
+    def begin(self) -> None:
+        """Open the session that Boot names; ``create_session`` will tell how it went."""
+        if self.boot.session is not None:
+            session_id = self.boot.session["id"]
+            opening = asyncio.create_task(self._open(session_id, self.boot.session["request"]))
+            opening.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may ever ask
+            self._begun[session_id] = opening
 
     def start(self, exit_: Callable[[], None]) -> None:
         """Begin to watch for idleness; ``exit_`` stops the HTTP server."""
@@ -54,6 +64,10 @@ class Supervisor:
 
     async def create_session(self, session_id: str, request: Json) -> Session:
         """Start the agent and open its session. On any error nothing of it is left. Raise ``SessionExists``."""
+        begun = self._begun.pop(session_id, None)
+        return await (begun or self._open(session_id, request))
+
+    async def _open(self, session_id: str, request: Json) -> Session:
         if session_id in self.sessions:
             raise errors.SessionExists(f"Session {session_id} lives in this sandbox already.")
         agent = request.get("agent")
@@ -104,6 +118,7 @@ class Supervisor:
     def leave(self, reason: str) -> None:
         """Begin the orderly end: agents stopped, logs flushed, then the server. Called again it changes nothing."""
         if self._leaving is None:
+            self._released = reason == "released"
             self._leaving = asyncio.create_task(self._leave(reason))
 
     async def _leave(self, reason: str) -> None:
@@ -124,8 +139,9 @@ class Supervisor:
         self._reaper.close()
         if self.boot.cgroup:
             kill_cgroup(self.boot.cgroup, spare=os.getpid())
-            join_cgroup(os.path.dirname(self.boot.cgroup))  # a group with a process in it, even us, cannot be removed
-            remove_cgroup(self.boot.cgroup)
+            if not self._released:  # or else the host, which waits for us, removes it: we would need 15 ms
+                join_cgroup(os.path.dirname(self.boot.cgroup))  # a group with a process in it cannot be removed
+                remove_cgroup(self.boot.cgroup)
 
     async def _close_sessions(self, reason: str) -> None:
         sessions, self.sessions = list(self.sessions.values()), {}
@@ -136,7 +152,7 @@ class Supervisor:
         inside = (
             [i for pid in cgroup_pids(self.boot.cgroup) if (i := ProcessIdentity.of(pid))] if self.boot.cgroup else []
         )
-        found = {i.pid: i for i in [*descendants(me), *marked(self.boot.sandbox_id), *inside]}
+        found = {i.pid: i for i in [*kin([me], self.boot.sandbox_id), *inside]}
         found.pop(me, None)
         return [i for i in found.values() if i.is_alive()]
 

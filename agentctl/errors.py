@@ -12,7 +12,7 @@
     │   └── TurnStalled              3
     ├── NotFound                     4
     │   ├── SessionNotFound · AgentNotFound · ProviderNotFound · SandboxNotFound
-    │   ├── VolumeNotFound · WorkspaceNotFound · TurnNotFound · RequestNotFound
+    │   ├── VolumeNotFound · WorkspaceNotFound · TurnNotFound · RequestNotFound · PathNotFound · ProcessNotFound
     ├── PermissionDenied             5
     ├── CredentialsError             6
     │   ├── CredentialsMissing       6
@@ -30,7 +30,7 @@
     │   └── InstallFailed            8
     ├── TurnUnfinished               9   refusal, max_tokens, max_turn_requests
     ├── Conflict                    10
-    │   ├── SessionExists · SessionBusy · RequestResolved · LeaseLost
+    │   ├── SessionExists · SessionBusy · QueueFull · RequestResolved · LeaseLost · AlreadyExists
     │   └── SequenceExpired         10   the log no longer holds that range
     └── ContextLost                 11
 
@@ -164,6 +164,14 @@ class RequestNotFound(NotFound):
     code = "request_not_found"
 
 
+class PathNotFound(NotFound):
+    code = "path_not_found"
+
+
+class ProcessNotFound(NotFound):
+    code = "process_not_found"
+
+
 class PermissionDenied(AgentctlError):
     code = "permission_denied"
     exit_code = 5
@@ -254,6 +262,16 @@ class SessionExists(Conflict):
 class SessionBusy(Conflict):
     code = "session_busy"
     retryable = True
+
+
+class QueueFull(SessionBusy):
+    code = "queue_full"
+
+
+class AlreadyExists(Conflict):
+    """A file, a process id, a repository: something is there already under that name."""
+
+    code = "already_exists"
 
 
 class RequestResolved(Conflict):

@@ -21,6 +21,10 @@ session.config_changed  ``{"mode", "model", "thought_level", "title", "options",
                         the agent's full ACP ``configOptions`` list, null when it did not change; keys not known are
                         null; ``"meta"?`` is the ``_meta`` of a ``session_info_update``
 session.context_lost    ``{"reason", "tried": ["resume","load"], "action": "fail"|"new"|"replay"}``
+session.history_differs ``{"known", "replayed", "missing"}`` (ours): user messages in our log, in what the agent
+                        replayed at its load, and of ours that it did not replay
+turn.queued             ``{"turn_id", "message": Message}`` (ours): acknowledged, and not begun; ``turn.started`` or a
+                        ``turn.ended`` with outcome ``cancelled`` follows, whatever dies in between
 turn.started            ``{"phase": "started", "turn_id", "metadata": {"context", "timeout_s", "permissions"}}``
 turn.ended              ``{"phase": "ended", "turn_id", "metadata": TurnSummary}``, see below
 turn.stalled            ``{"turn_id", "silent_s"}``

@@ -33,6 +33,9 @@ PERMISSIONS: tuple[Permissions, ...] = ("ask", "accept-edits", "allow", "deny")
 OnLost = Literal["fail", "new", "replay"]
 ON_LOST: tuple[OnLost, ...] = ("fail", "new", "replay")
 
+OnInterrupt = Literal["fail", "continue", "retry"]
+ON_INTERRUPT: tuple[OnInterrupt, ...] = ("fail", "continue", "retry")
+
 Outcome = Literal["completed", "refused", "limit", "cancelled", "denied", "failed", "timeout", "interrupted"]
 
 Context = Literal["new", "live", "restored", "replayed", "lost"]
@@ -51,6 +54,12 @@ class SessionSpec:
     ``mcp_servers`` are ACP ``McpServer`` objects. ``env`` holds only what the user gave by ``--env``; the contents of
     ``env_files`` are read again at each provision and never stored. ``policy`` is the parsed policy file
     (``acp/permissions.py``). Names of the user's environment variables that hold credentials live in recipes.
+    A turn in which the agent says nothing for ``stall_timeout_s`` is ended; ``start_timeout_s`` overrides the recipe's;
+    a supervisor that is idle for ``idle_timeout_s`` leaves. None of the three means never (start: the recipe's).
+    ``root`` confines the file API. ``secrets`` say where each value comes from, never what it is:
+    ``{"name", "from": "env"|"file"|"stored"|"asked", "path"?}``. ``skills`` are ``{"source", "ref"?, "name"?}``,
+    ``files`` are ``{"target", "source"}`` or ``{"target", "text"}``, written at the start of a new sandbox, before the
+    shell commands of ``pre_start``.
     """
 
     agent: str
@@ -71,7 +80,16 @@ class SessionSpec:
     labels: dict[str, str] = field(default_factory=dict)
     origin: str = ""
     timeout_s: float | None = None
+    stall_timeout_s: float | None = 1800
+    start_timeout_s: float | None = None
+    idle_timeout_s: float | None = 180
     on_lost: OnLost = "fail"
+    on_interrupt: OnInterrupt = "fail"
+    root: str | None = None
+    secrets: tuple[dict[str, Any], ...] = ()
+    skills: tuple[dict[str, Any], ...] = ()
+    files: tuple[dict[str, Any], ...] = ()
+    pre_start: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

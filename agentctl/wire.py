@@ -12,11 +12,14 @@ Routes (all under ``/v1``; a token is always required, as ``Authorization: Beare
 ``POST /v1/sessions/{id}``                      SessionRequest → 200 Snapshot; 409 ``session_already_exists``; the agent
                                                 has answered initialize and session/new, resume or load
 ``GET  /v1/sessions/{id}``                      200 Snapshot
-``POST /v1/sessions/{id}/messages``             Message → 202 ``{"turn_id","status","duplicate"}``; 409 ``session_busy``
+``POST /v1/sessions/{id}/messages``             Message → 202 ``{"turn_id","status":"running"|"queued"|"ended",
+                                                "duplicate","position"}``; 409 ``session_busy``, ``queue_full``
 ``POST /v1/sessions/{id}/messages/stream``      Message → 200 SSE that ends after this turn's ``turn.ended``
 ``GET  /v1/sessions/{id}/events``               ``?offset&limit&include_raw`` → ``{"events","hasMore"}``
 ``GET  /v1/sessions/{id}/events/sse``           ``?offset&include_raw`` (or ``Last-Event-ID``) → SSE ``id: <sequence>``
-``POST /v1/sessions/{id}/cancel``               ``{"kill": bool}`` → 202; ends the running turn as ``cancelled``
+``POST /v1/sessions/{id}/cancel``               ``{"kill"?: bool, "turnId"?}`` → 202 ``{"turn_id","cancelled"}``: ends
+                                                the running turn as ``cancelled``, or takes a queued one out of the
+                                                queue
 ``POST /v1/sessions/{id}/permissions/{p}/reply``  ``{"reply":"once"|"always"|"reject","optionId"?}`` → 204; 409
                                                 ``request_resolved``
 ``POST /v1/sessions/{id}/questions/{q}/reply``  ``{"answers":[[…]]}`` or ``{"content":{…}}`` → 204
@@ -33,15 +36,19 @@ Shapes (camelCase on HTTP bodies, snake_case inside events, as the peers have it
 
 * SessionRequest: ``{"agent", "cwd", "env": {}, "mcpServers": [], "model"?, "agentMode"?, "thoughtLevel"?,
   "options"?: {}, "permissionMode": "ask"|"accept-edits"|"allow"|"deny", "policy"?: {}, "nativeSessionId"?,
-  "createdAt"?: Unix s, "onLost"?, "minSequence"?: int}``
+  "createdAt"?: Unix s, "onLost"?, "minSequence"?: int, "interruptedTurnId"?, "stallTimeoutS"?, "startTimeoutS"?,
+  "queued"?: [Message]}``; ``queued`` are messages that were acknowledged by a supervisor that is gone, and that no
+  agent has heard of: they run in this order
 * Message: ``{"message": text, "turnId"?, "attachments"?: [ACP ContentBlock], "timeoutS"?, "requestTimeoutS"?,
-  "acceptDenials"?, "permissionMode"?, "onLost"?}``; ``requestTimeoutS`` null waits for an answer as long as the turn
-  may last.
+  "stallTimeoutS"?, "acceptDenials"?, "permissionMode"?, "onLost"?, "whenBusy"?: "fail"|"queue"|"interrupt"}``;
+  ``requestTimeoutS`` null waits for an answer as long as the turn may last; ``interrupt`` cancels the running turn and
+  goes to the head of the queue
 * Snapshot: ``{"sessionId", "agent", "agentMode", "permissionMode", "model", "thoughtLevel", "title",
-  "nativeSessionId", "status": "starting"|"idle"|"busy"|"waiting"|"dead"|"failed", "ended", "eventCount",
-  "turnId": running turn or null, "lastTurn": {"turn_id", …TurnSummary}|null, "context", "agentInfo",
-  "capabilities": ACP agentCapabilities, "configOptions": [], "modes", "requests": [pending event data],
-  "usage", "cost", "cwd", "error"}``
+  "nativeSessionId", "status": "starting"|"idle"|"busy"|"waiting"|"stalled"|"dead"|"failed", "ended",
+  "eventCount", "turnId": running turn or null, "queue": [{"turn_id", "text"}],
+  "lastTurn": {"turn_id", …TurnSummary}|null, "context", "agentInfo",
+  "capabilities": ACP agentCapabilities, "configOptions": [], "modes", "requests": [pending event data], "usage",
+  "cost", "cwd", "error"}``
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ async def test_a_message_with_attachments_beyond_what_a_sandbox_takes_is_refused
 @pytest.mark.slow
 async def test_a_stopped_supervisor_is_no_interrupted_turn(app, tmp_path, monkeypatch):
     """Nobody knows what becomes of the turn, so nobody says that it has ended."""
-    monkeypatch.setattr("agentctl.supervisor_client.SILENCE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("agentctl.supervisor_client.transport.SILENCE_TIMEOUT_S", 0.5)
     session = await sessions.create(app, spec(tmp_path))
     pid = supervisor_pid(app, session)
 
@@ -210,7 +210,7 @@ async def test_a_session_released_under_a_command_is_asleep_and_not_unknown(app,
 
     async def configure_what_was_terminated():
         async with reach.living(app, session, silent) as link:
-            await link.client._call("POST", f"/v1/sessions/{session.id}/terminate", {})
+            await link.client.request("POST", f"/v1/sessions/{session.id}/terminate", {})
             await link.client.configure(session.id, {"model": "mock-fast"})
 
     with pytest.raises(errors.SandboxError, match="put to sleep"):

@@ -372,7 +372,7 @@ async def test_every_error_is_problem_json(tmp_path):
             ("GET", "/v1/sessions/ses_x/events?offset=-1", None, 400),
         ]:
             response = await client._pool.request(
-                method, f"http://supervisor{path}", headers=client._headers, content=body
+                method, f"http://supervisor{path}", headers=client.headers, content=body
             )
             assert response.status == status, path
             assert (b"content-type", b"application/problem+json") in response.headers
@@ -386,7 +386,7 @@ async def test_a_stream_resumes_after_the_last_event_id(tmp_path):
         async with client._pool.stream(
             "GET",
             "http://supervisor/v1/sessions/ses_x/events/sse",
-            headers=[*client._headers, (b"last-event-id", b"5")],
+            headers=[*client.headers, (b"last-event-id", b"5")],
         ) as response:
             first = await anext(aiter(response.aiter_stream()))
     assert first.startswith(b"id: 6\n")
@@ -399,7 +399,7 @@ async def test_messages_stream_ends_after_its_own_turn(tmp_path):
             response = await client._pool.request(
                 "POST",
                 "http://supervisor/v1/sessions/ses_x/messages/stream",
-                headers=client._headers,
+                headers=client.headers,
                 content=json.dumps({"message": "hello"}).encode(),
             )
     blocks = response.content.strip().split(b"\n\n")
@@ -486,7 +486,7 @@ async def test_streaming_an_ended_turn_again_gives_that_turn_and_ends(tmp_path):
             response = await client._pool.request(
                 "POST",
                 "http://supervisor/v1/sessions/ses_x/messages/stream",
-                headers=client._headers,
+                headers=client.headers,
                 content=json.dumps({"message": "hello", "turnId": "trn_once"}).encode(),
             )
     blocks = response.content.strip().split(b"\n\n")

@@ -1,0 +1,158 @@
+"""HTTP to one supervisor over whatever stream the provider can open; every call has a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import httpcore
+
+from agentctl import errors
+from agentctl.providers.base import Dial, Endpoint
+from agentctl.wire import ERROR_URN, MAX_LINE_BYTES, TOKEN_HEADER
+
+Json = dict[str, Any]
+CALL_TIMEOUT_S = 30.0
+SILENCE_TIMEOUT_S = 60.0
+"""The supervisor sends a comment every 15 s on a quiet event stream; silence for longer means that it is gone."""
+
+
+class Transport:
+    """One supervisor's door. Use as an async context manager; both calls may raise ``SupervisorUnreachable`` (the
+    stream could not be opened or broke) and the error that the supervisor answered with."""
+
+    def __init__(self, endpoint: Endpoint, token: str) -> None:
+        self.dial = endpoint.dial
+        self.headers = [(k.encode(), v.encode()) for k, v in endpoint.headers.items()]
+        self.headers += [(b"host", b"supervisor"), (TOKEN_HEADER.encode(), token.encode())]
+        self._pool = httpcore.AsyncConnectionPool(network_backend=_Backend(endpoint.dial), max_connections=8)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+    async def request(
+        self, method: str, path: str, body: Json | None = None, *, timeout_s: float = CALL_TIMEOUT_S
+    ) -> Json:
+        """One request with a JSON body, answered by a JSON object (``{}`` for an empty answer)."""
+        headers, content = self.headers, None
+        if body is not None:
+            content = json.dumps(body).encode()
+            if len(content) > MAX_LINE_BYTES:
+                raise errors.BodyTooLarge(
+                    f"That is {len(content)} bytes with its attachments; a sandbox takes {MAX_LINE_BYTES} at once.",
+                    hint="Send less, or put the files where the agent can read them.",
+                )
+            headers = [*headers, (b"content-type", b"application/json")]
+        async with self.open(method, path, content=content, headers=headers, timeout_s=timeout_s) as response:
+            said = await response.aread()
+        answer: Json = json.loads(said) if said else {}
+        return answer
+
+    @asynccontextmanager
+    async def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | AsyncIterator[bytes] | None = None,
+        headers: list[tuple[bytes, bytes]] | None = None,
+        timeout_s: float = CALL_TIMEOUT_S,
+        connect_timeout_s: float = 5.0,
+    ) -> AsyncIterator[httpcore.Response]:
+        """A request whose body and answer may be streamed; ``timeout_s`` is the longest silence."""
+        timeout = {"connect": connect_timeout_s, "pool": 5.0, "read": timeout_s, "write": timeout_s}
+        try:
+            async with self._pool.stream(
+                method,
+                f"http://supervisor{path}",
+                headers=headers or self.headers,
+                content=content,
+                extensions={"timeout": timeout},
+            ) as response:
+                if response.status >= 400:
+                    raise error_of(response.status, await response.aread())
+                yield response
+        except _TRANSPORT_ERRORS as e:
+            raise errors.SupervisorUnreachable(f"The sandbox's supervisor broke off {method} {path}: {e!r}") from e
+
+
+_TRANSPORT_ERRORS = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
+
+
+def error_of(status: int, content: bytes) -> errors.AgentctlError:
+    try:
+        body = json.loads(content)
+        code = str(body["type"]).removeprefix(ERROR_URN)
+        message = str(body["detail"])
+    except (ValueError, KeyError, TypeError):
+        return errors.SupervisorUnreachable(f"The sandbox's supervisor answered {status} without a reason.")
+    return errors.from_code(code, message, hint=body.get("hint"), details=body.get("details"))
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """httpcore's stream on the pair that a provider's ``dial`` gives."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._reader.read(max_bytes)
+        except TimeoutError as e:
+            raise httpcore.ReadTimeout(f"no answer within {timeout} s") from e
+        except OSError as e:
+            raise httpcore.ReadError(str(e)) from e
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                self._writer.write(buffer)
+                await self._writer.drain()
+        except TimeoutError as e:
+            raise httpcore.WriteTimeout(f"not taken within {timeout} s") from e
+        except OSError as e:
+            raise httpcore.WriteError(str(e)) from e
+
+    async def aclose(self) -> None:
+        self._writer.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return None
+
+
+class _Backend(httpcore.AsyncNetworkBackend):
+    """Every connection is one more stream to the same supervisor, whatever host the URL names."""
+
+    def __init__(self, dial: Dial) -> None:
+        self._dial = dial
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            async with asyncio.timeout(timeout):
+                return _Stream(*await self._dial())
+        except TimeoutError as e:
+            raise httpcore.ConnectTimeout(f"no connection within {timeout} s") from e
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)

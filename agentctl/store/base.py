@@ -1,9 +1,9 @@
 """What every store promises. One contract suite (``tests/contract/test_store.py``) runs on SQLite and Postgres.
 
 Every method is one transaction: it happened or it did not, whatever dies. Rows come and go as dataclasses of
-``model.py``. A store is not async: a call takes well under a millisecond. What belongs to a session (turn, request,
-event, lease) is refused with ``SessionNotFound`` when the session is not there, so that nothing comes back after
-``delete_session``.
+``model.py``. A store is not async: a call takes well under a millisecond, or the way to the database and back. What
+belongs to a session (turn, request, event, lease) is refused with ``SessionNotFound`` when the session is not there, so
+that nothing comes back after ``delete_session``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from agentctl.model import Lease, Request, Sandbox, Session, Turn, Volume
+from agentctl.model import Lease, Request, Sandbox, Session, Turn, UserAgent, Volume
 
 
 class Store(Protocol):
@@ -39,15 +39,17 @@ class Store(Protocol):
     ) -> list[Session]:
         """Newest activity first."""
 
-    def update_session(self, session_id: str, **fields: Any) -> Session:
-        """Set the given fields of ``Session`` (``spec`` included) and ``updated_at``. Raise ``SessionNotFound``."""
+    def update_session(self, session_id: str, *, lease: Lease | None = None, **fields: Any) -> Session:
+        """Set the given fields of ``Session`` (``spec`` included) and ``updated_at``. Raise ``SessionNotFound``, and
+        ``LeaseLost`` when ``lease`` has been taken over since; nothing is changed then."""
 
     def delete_session(self, session_id: str) -> None:
         """Delete the session with its turns, events, requests and lease. Deleting a missing one succeeds."""
 
     # sandboxes
     def put_sandbox(self, sandbox: Sandbox) -> None:
-        """Insert or replace. A session has at most one sandbox row: an older row of the same session goes."""
+        """Insert or replace. A session has at most one sandbox row: an older row of the same session goes. Raise
+        ``LeaseLost`` when the session's lease has a higher fencing number; nothing is changed then."""
 
     def sandbox(self, sandbox_id: str) -> Sandbox | None: ...
 
@@ -61,11 +63,13 @@ class Store(Protocol):
 
     def turn(self, session_id: str, turn_id: str) -> Turn | None: ...
 
-    def turns(self, session_id: str) -> list[Turn]:
-        """Oldest first."""
+    def turns(self, session_id: str, *, open_only: bool = False) -> list[Turn]:
+        """Oldest first; ``open_only`` those that have not ended, at the cost of those."""
 
     def put_request(self, request: Request) -> None:
         """Insert or replace by (session, id)."""
+
+    def request(self, session_id: str, request_id: str) -> Request | None: ...
 
     def requests(self, session_id: str | None = None, *, pending: bool = True) -> list[Request]:
         """Oldest first; of all sessions when none is given."""
@@ -78,7 +82,7 @@ class Store(Protocol):
     def events(self, session_id: str, *, offset: int = 0, limit: int | None = None) -> list[tuple[int, bytes]]:
         """Events with a sequence greater than ``offset``, in order."""
 
-    # volumes
+    # volumes: a store that several machines share shows each of them its own volumes, and those of no place
     def put_volume(self, volume: Volume) -> None: ...
 
     def volume(self, provider: str, name: str) -> Volume | None: ...
@@ -87,11 +91,26 @@ class Store(Protocol):
 
     def delete_volume(self, provider: str, name: str) -> None: ...
 
+    # agents that the user made
+    def put_user_agent(self, agent: UserAgent) -> None:
+        """Insert or replace by name."""
+
+    def user_agent(self, name: str) -> UserAgent | None: ...
+
+    def user_agents(self) -> list[UserAgent]:
+        """By name."""
+
+    def delete_user_agent(self, name: str) -> None:
+        """Deleting a missing one succeeds."""
+
     # leases
     def acquire_lease(self, session_id: str, *, holder: str, ttl_s: float) -> Lease:
         """Take the lease when it is free, expired, held by ``holder`` already, or its holder is a dead process of this
         boot (``holder`` is ``host:boot_id:pid:start_ticks``). Its fencing number is one more than ever before for this
         session. Raise ``SessionBusy`` naming the holder otherwise."""
+
+    def renew_lease(self, lease: Lease, *, ttl_s: float) -> Lease:
+        """The same lease, for ``ttl_s`` from now. Raise ``LeaseLost`` when it has been taken over or let go."""
 
     def release_lease(self, lease: Lease) -> None:
         """Let go; a lease taken over by another is left alone."""

@@ -16,12 +16,26 @@ def open_store(paths: StatePaths, database_url: str | None = None) -> Store:
 
     Raise ``Unsupported`` for a kind of database that no store speaks, and what the store's opening raises.
     """
-    if database_url is not None:
-        # The rest of the URL may hold a password.
-        scheme = database_url.partition(":")[0]
-        raise Unsupported(
-            f"No store speaks {scheme!r} databases.", hint="Leave the database URL out to use the state directory."
-        )
-    from agentctl.store.sqlite import SqliteStore
+    if database_url is None:
+        from agentctl.store.sqlite import SqliteStore
 
-    return SqliteStore(paths.database)
+        return SqliteStore(paths.database)
+    if not database_url.startswith(("postgresql://", "postgres://")):
+        raise Unsupported(
+            # The URL may hold a password, at whatever place.
+            "The database URL is not one of Postgres.",
+            hint="Write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or leave it out to use the state directory.",
+        )
+    return _shared(paths, database_url)
+
+
+def _shared(paths: StatePaths, database_url: str) -> Store:
+    from agentctl.store.place import place_of
+
+    try:
+        from agentctl.store.postgres import PostgresStore
+    except ImportError as e:
+        raise Unsupported(
+            "The Postgres driver is not installed.", hint="Install it: pip install 'agentctl[postgres]'."
+        ) from e
+    return PostgresStore(database_url, place_of(paths))

@@ -49,6 +49,20 @@ def m002_overviews(db: Database) -> None:
     db.create_view("turn_overview", _TURN_OVERVIEW)
 
 
+@MIGRATIONS()
+def m003_places(db: Database) -> None:
+    for table in ("sessions", "volumes"):
+        db.table(table).add_column("place", str, not_null_default="")
+    db.table("requests").create_index(["session_id", "status"])
+    db.table("turns").create_index(["session_id", "status"])
+
+
+@MIGRATIONS()
+def m004_user_agents(db: Database) -> None:
+    columns = {"name": str, "base": str, "settings": str, "created_at": float, "updated_at": float}
+    db.create_table("user_agents", columns, pk="name", not_null=columns.keys() - {"name"})
+
+
 def _sessions(db: Database) -> None:
     columns = {
         **dict.fromkeys(("id", "name", "spec", "status"), str),

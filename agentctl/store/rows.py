@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from agentctl.model import Request, Sandbox, Session, SessionSpec, Turn, Volume
+from agentctl.model import Request, Sandbox, Session, SessionSpec, Turn, UserAgent, Volume
 
-Row = TypeVar("Row", Session, Sandbox, Turn, Request, Volume)
+Row = TypeVar("Row", Session, Sandbox, Turn, Request, Volume, UserAgent)
 
 TABLES: dict[type[Any], str] = {
     Session: "sessions",
@@ -17,8 +17,9 @@ TABLES: dict[type[Any], str] = {
     Turn: "turns",
     Request: "requests",
     Volume: "volumes",
+    UserAgent: "user_agents",
 }
-_JSON = frozenset({"usage", "cost", "handle", "labels", "result", "data", "resolution"})
+_JSON = frozenset({"usage", "cost", "handle", "labels", "result", "data", "resolution", "settings"})
 
 
 def columns(cls: type[Any]) -> tuple[str, ...]:
@@ -56,9 +57,9 @@ def encode_value(value: Any) -> Any:
         value = value.to_json()
     if isinstance(value, dict):
         return json.dumps(value, separators=(",", ":"))
-    if isinstance(value, str) and not value.isascii():
-        # An agent's title may hold half a surrogate pair, which no database takes.
-        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, str) and (not value.isascii() or "\0" in value):
+        # An agent's title may hold half a surrogate pair, which no database takes, or a NUL, which Postgres does not.
+        return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     return int(value) if isinstance(value, bool) else value
 
 

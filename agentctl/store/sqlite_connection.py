@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agentctl.errors import StateNotWritable, StateTooNew
+from agentctl.errors import DiskFull, StateNotWritable, StateTooNew
 from agentctl.paths import StatePaths
 from agentctl.store.sqlite_errors import is_busy, translated
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 4
 """How many migrations there are: kept here, so that a database in order never imports ``migrations``."""
 
 BUSY_TIMEOUT_S = 10.0
@@ -30,9 +30,26 @@ class Connection:
         self.path = path
         StatePaths(path.parent).ensure()
         _make_private(path)
-        with translated(path):
-            self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        self._alone = False
+        self._open()
+        if self._alone:
+            self._db.close()
+
+    def _open(self) -> None:
+        """Connect; on a full disk alone, which keeps the journal's index in memory instead of in a file beside it."""
+        self._alone = False
+        try:
+            self._connect()
+        except DiskFull:
+            self._alone = True
+            self._connect("PRAGMA locking_mode = EXCLUSIVE")
+
+    def _connect(self, *first: str) -> None:
+        with translated(self.path):
+            self._db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
             try:
+                for statement in first:
+                    self._db.execute(statement)
                 self._prepare()
             except BaseException:
                 self._db.close()
@@ -44,8 +61,13 @@ class Connection:
 
     def rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """All rows of one reading statement."""
-        with translated(self.path):
+        with translated(self.path), self._held():
             return patiently(lambda: self._db.execute(sql, parameters).fetchall())
+
+    def write(self, body: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        """What ``body`` returns, after it ran in one writing transaction."""
+        with self.writing(durable=durable) as db:
+            return body(db)
 
     @contextmanager
     def writing(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
@@ -53,6 +75,24 @@ class Connection:
 
         It survives the death of the process. With ``durable`` it survives the loss of power too.
         """
+        with translated(self.path), self._held(), self._transaction(durable) as db:
+            yield db
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Have the database open. Who has it alone gives it back at once: all others wait."""
+        if not self._alone:
+            yield
+            return
+        self._open()
+        try:
+            yield
+        finally:
+            if self._alone:
+                self._db.close()
+
+    @contextmanager
+    def _transaction(self, durable: bool) -> Iterator[sqlite3.Connection]:
         with translated(self.path):
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             # Deferred transactions fail at once when two of them turn from reading to writing.
@@ -70,7 +110,7 @@ class Connection:
             return
         # Turning the journal over is refused at once, not waited for, when two processes do it.
         patiently(lambda: self._db.execute("PRAGMA journal_mode = WAL"))
-        with self.writing(durable=True) as db:
+        with self._transaction(durable=True) as db:
             if self._version() < SCHEMA_VERSION:
                 from agentctl.store import migrations
 

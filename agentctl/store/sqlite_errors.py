@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agentctl.errors import AgentctlError, DiskFull, SessionBusy, StateError, StateNotWritable
+from agentctl.store.sql import Taken
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _NOT_WRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _DISK = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+_TAKEN = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 _ALMOST_NOTHING = 1 << 20
 
 DISK_FULL_HINT = "Free some space, or set AGENTCTL_STATE_DIR to a directory on another disk."
@@ -26,7 +28,7 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Raise a child of ``AgentctlError`` for every ``sqlite3.Error`` that concerns the database at ``path``."""
+    """Raise ``Taken`` or a child of ``AgentctlError`` for every ``sqlite3.Error`` of the database at ``path``."""
     try:
         yield
     except sqlite3.Error as e:
@@ -38,7 +40,9 @@ def _primary(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
 
 
-def _translate(error: sqlite3.Error, path: Path) -> AgentctlError:
+def _translate(error: sqlite3.Error, path: Path) -> AgentctlError | Taken:
+    if getattr(error, "sqlite_errorcode", None) in _TAKEN:
+        return Taken()
     code = _primary(error)
     if code == sqlite3.SQLITE_FULL or (code in _DISK and _disk_is_full(path)):
         return DiskFull(f"The disk that holds {path} is full; nothing was changed.", hint=DISK_FULL_HINT)

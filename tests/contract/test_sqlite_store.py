@@ -1,15 +1,17 @@
 """What only the SQLite store promises: one private file, migrations, errors that help, views for users."""
 
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 from agentctl.errors import DiskFull, SessionBusy, StateError, StateNotWritable, StateTooNew, Unsupported
-from agentctl.model import Request, Sandbox, Session, Turn, Volume
+from agentctl.model import Request, Sandbox, Session, Turn, UserAgent, Volume
 from agentctl.paths import StatePaths
 from agentctl.store import sqlite_connection
 from agentctl.store.lookup import open_store
@@ -52,7 +54,7 @@ def test_the_schema_version_is_the_number_of_migrations(path):
     assert len(MIGRATIONS._migrations) == sqlite_connection.SCHEMA_VERSION
 
 
-@pytest.mark.parametrize("cls", [Session, Sandbox, Turn, Request, Volume])
+@pytest.mark.parametrize("cls", [Session, Sandbox, Turn, Request, Volume, UserAgent])
 def test_each_table_has_exactly_the_fields_of_its_dataclass(path, cls):
     SqliteStore(path).close()
     db = sqlite3.connect(path)
@@ -152,6 +154,43 @@ def test_a_full_disk_is_said_and_changes_nothing(path):
         assert store.events(session.id) == []
         assert store.session(session.id) == session
         store.update_session(session.id, status="idle")
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """Fill a small file system of its own: call it, and call what it returns to make room again."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], check=True)
+
+    def fill():
+        with open(place / "ballast", "wb", buffering=0) as file, suppress(OSError):
+            while file.write(b"0" * 4096):
+                pass
+        assert shutil.disk_usage(place).free == 0
+        return (place / "ballast").unlink
+
+    fill.path = place / "state" / "agentctl.db"
+    yield fill
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root of a Linux may mount a small disk")
+def test_a_full_disk_can_still_be_read_and_is_nobodys_own(full_disk):
+    session = a_session()
+    with SqliteStore(full_disk.path) as store:
+        store.add_session(session)
+    make_room = full_disk()
+    with SqliteStore(full_disk.path) as store, SqliteStore(full_disk.path) as other:
+        assert store.session("one") == other.session("one") == session
+        with pytest.raises(DiskFull):
+            store.add_events(session.id, [(n, b"x" * 4000) for n in range(1, 100)])
+        assert other.events(session.id) == []
+        make_room()
+        assert store.add_events(session.id, [(1, b"{}")]) == 1
+        assert other.add_events(session.id, [(2, b"{}")]) == 2
+        with SqliteStore(full_disk.path) as third:
+            assert len(third.events(session.id)) == 2
 
 
 def test_a_lock_held_for_too_long_is_busy_and_never_a_sqlite_error(path, monkeypatch):

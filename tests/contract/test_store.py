@@ -13,16 +13,17 @@ import pytest
 
 from agentctl import ids
 from agentctl.errors import SessionBusy, SessionExists, SessionNotFound, UsageError
-from agentctl.model import Request, Sandbox, Session, SessionSpec, Turn, Volume
+from agentctl.model import Request, Sandbox, Session, SessionSpec, Turn, UserAgent, Volume
 from agentctl.paths import StatePaths
 from agentctl.store.leases import holder_of, this_holder
 from agentctl.store.lookup import open_store
 from agentctl.supervisor.processes import ProcessIdentity
 
 
-@pytest.fixture(params=[pytest.param(None, id="sqlite")])
+@pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request):
-    return request.param
+    """None for the state directory's own database, else the URL of a new one on a real server."""
+    return request.getfixturevalue("postgres").database() if request.param == "postgres" else None
 
 
 @pytest.fixture
@@ -105,6 +106,16 @@ def test_a_session_comes_back_as_it_was_stored(store):
 def test_a_title_with_half_a_surrogate_pair_is_kept_readable(store):
     store.add_session(a_session(title="broken \ud83d emoji"))
     assert store.session("one").title == "broken ? emoji"
+
+
+def test_a_nul_in_a_title_is_kept_readable_and_any_other_is_kept(store):
+    spec = SessionSpec(agent="mock", env={"ODD": "a\0b"}, labels={"n": "1"})
+    session = a_session(title="a\0b", spec=spec)
+    store.add_session(session)
+    assert store.session("one").title == "a\ufffdb"
+    assert [s.spec for s in store.sessions(labels={"n": "1"})] == [spec]
+    with pytest.raises(SessionNotFound):
+        store.session("a\0b")
 
 
 def test_a_taken_name_is_refused_and_nothing_is_written(store):
@@ -397,10 +408,10 @@ def test_the_lease_of_a_dead_process_is_taken_at_once(store, leased, dead_holder
     assert store.acquire_lease(leased, holder=this_holder(), ttl_s=60).fencing == 2
 
 
-@pytest.mark.parametrize("change", ["host", "boot", "garbage"])
+@pytest.mark.parametrize("change", ["host", "twin", "garbage"])
 def test_of_a_process_elsewhere_nothing_is_assumed(store, leased, dead_holder, change):
     host, boot_id, pid, ticks = dead_holder.rsplit(":", 3)
-    holder = {"host": f"other:{boot_id}:{pid}:{ticks}", "boot": f"{host}:other:{pid}:{ticks}", "garbage": "x"}[change]
+    holder = {"host": f"other:{boot_id}:{pid}:{ticks}", "twin": f"{host}x:other:{pid}:{ticks}", "garbage": "x"}[change]
     store.acquire_lease(leased, holder=holder, ttl_s=3600)
     with pytest.raises(SessionBusy):
         store.acquire_lease(leased, holder=this_holder(), ttl_s=60)
@@ -417,6 +428,29 @@ def test_releasing_a_lease_that_another_took_over_leaves_it_alone(store, leased)
     store.release_lease(old)
     with pytest.raises(SessionBusy):
         store.acquire_lease(leased, holder="third:b:1:1", ttl_s=60)
+
+
+# agents that the user made
+
+
+def test_a_users_agent_is_kept_changed_and_deleted(store):
+    agent = UserAgent(
+        name="reviewer",
+        base="claude",
+        settings={"model": "opus", "skills": [{"source": "x"}]},
+        created_at=1.0,
+        updated_at=1.0,
+    )
+    store.put_user_agent(agent)
+    store.put_user_agent(replace(agent, name="another"))
+    changed = replace(agent, settings={}, updated_at=2.0)
+    store.put_user_agent(changed)
+    assert store.user_agent("reviewer") == changed
+    assert [a.name for a in store.user_agents()] == ["another", "reviewer"]
+    for _ in range(2):
+        store.delete_user_agent("reviewer")
+    assert store.user_agent("reviewer") is None
+    assert len(store.user_agents()) == 1
 
 
 # several processes
@@ -444,6 +478,24 @@ def test_six_processes_hammer_one_database_without_error_or_loss(store, start_wo
     assert [worker.wait(timeout=60) for worker in workers] == [0] * 6
     assert len(store.events(session.id)) == 600
     assert store.session(session.id).last_sequence == 5100
+
+
+def test_processes_that_come_and_go_among_writers_meet_no_lock(store, start_worker):
+    session = a_session()
+    store.add_session(session)
+    code = """
+        base, session_id = int(arg.split()[0]) * 1000, arg.split()[1]
+        for n in range(1, 21):
+            store.close()
+            store = open_store(StatePaths(Path(sys.argv[1])), sys.argv[2] or None)
+            store.add_events(session_id, [(base + n, b"{}")])
+            store.release_lease(store.acquire_lease(session_id, holder="h:b:1:1", ttl_s=60))
+            store.session("@last")
+    """
+    workers = [start_worker(code, f"{n} {session.id}") for n in range(4)]
+    assert [worker.wait(timeout=60) for worker in workers] == [0] * 4
+    assert len(store.events(session.id)) == 80
+    assert store.acquire_lease(session.id, holder="last:b:1:1", ttl_s=60).fencing == 81
 
 
 def test_only_one_of_six_processes_gets_a_lease(store, leased, start_worker):

@@ -9,18 +9,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from agentctl.credentials.base import Credentials, Need, get_path, parse_json, present, read_text
-from agentctl.credentials.environment import from_variables
+from agentctl.credentials.base import (
+    Credential,
+    Credentials,
+    Need,
+    Places,
+    expiry,
+    filled,
+    get_path,
+    parse_json,
+    present,
+    read_text,
+)
+from agentctl.credentials.environment import key_variables
 
 _CONFIG = "CODEX_CONFIG"
 _API_KEY_LOGIN = json.dumps({"methodId": "api-key"})
 
 
-def search(need: Need, environ: Mapping[str, str], user_home: Path) -> Credentials:
+def search(need: Need, environ: Mapping[str, str], user_home: Path, given: Mapping[str, str]) -> Credentials:
+    own, environ = environ, {**environ, **given}
     if environ.get(_CONFIG) and not parse_json(environ[_CONFIG]):
         return Credentials(note=f"{_CONFIG} is not a JSON object")
     codex_home = Path(environ.get("CODEX_HOME") or user_home / ".codex")
@@ -29,8 +41,43 @@ def search(need: Need, environ: Mapping[str, str], user_home: Path) -> Credentia
     provider = _custom_provider(config)
     if provider and not provider.get("requires_openai_auth"):
         return _of_provider(provider, environ, settings, f"{where}: model provider {config['model_provider']}")
-    login = _login(need, environ, codex_home)
-    return Credentials(env={**settings, **login.env}, files=login.files, source=login.source)
+    login = _from_variables(need, own, given) or _from_file(codex_home / "auth.json")
+    return Credentials(env={**settings, **login.env}, files=login.files, source=login.source, note=login.note)
+
+
+def credentials(places: Places) -> Iterator[Credential]:
+    """The API key that Codex keeps, then its ChatGPT login, which no program takes from a variable."""
+    file = places.folder("CODEX_HOME", ".codex") / "auth.json"
+    auth = places.json(file)
+    if key := filled(auth.get("OPENAI_API_KEY")):
+        yield Credential(
+            provider="openai",
+            source="codex",
+            place=str(file),
+            kind="api_key",
+            value=key,
+            variables=key_variables("openai"),
+        )
+    if token := filled(get_path(auth, "tokens", "access_token")):
+        yield Credential(
+            provider="openai",
+            source="codex",
+            place=str(file),
+            kind="oauth",
+            value=token,
+            expires_at=_expiry_inside(token),
+        )
+
+
+def _expiry_inside(token: str) -> float | None:
+    """When a JSON web token says that it ends; it is not verified."""
+    import base64
+
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+        return expiry(claims["exp"] * 1000)
+    except (ValueError, IndexError, KeyError, TypeError):
+        return None
 
 
 def _of_provider(
@@ -81,16 +128,24 @@ def _named_variables(provider: dict[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str))
 
 
-def _login(need: Need, environ: Mapping[str, str], codex_home: Path) -> Credentials:
-    found = from_variables(need, environ)
-    if found.found:
-        return Credentials(env={**found.env, "DEFAULT_AUTH_REQUEST": _API_KEY_LOGIN}, source=found.source)
-    file = codex_home / "auth.json"
+def _from_variables(need: Need, own: Mapping[str, str], given: Mapping[str, str]) -> Credentials | None:
+    """The session's keys, or else the caller's, which the session may withhold by an empty value."""
+    rest = {name: value for name, value in own.items() if name not in given}
+    for word, variables in (("session", given), ("environment", rest)):
+        if found := present(variables, need.variables):
+            env = {**found, "DEFAULT_AUTH_REQUEST": _API_KEY_LOGIN}
+            return Credentials(env=env, source=f"{word}: {', '.join(found)}")
+    return None
+
+
+def _from_file(file: Path) -> Credentials:
+    """A ChatGPT login that has expired is placed, too: Codex renews it."""
     text = read_text(file)
     auth = parse_json(text)
-    key = auth.get("OPENAI_API_KEY")
-    if isinstance(key, str) and key:
+    has_login = bool(filled(get_path(auth, "tokens", "access_token")))
+    key = filled(auth.get("OPENAI_API_KEY"))
+    if key and not (has_login and auth.get("auth_mode") == "chatgpt"):
         return Credentials(env={"OPENAI_API_KEY": key, "DEFAULT_AUTH_REQUEST": _API_KEY_LOGIN}, source=f"file: {file}")
-    if text and get_path(auth, "tokens", "access_token"):
+    if text and has_login:
         return Credentials(files={".codex/auth.json": text}, source=f"file: {file}")
-    return Credentials()
+    return Credentials(note=f"{file} holds no login" if text else "")

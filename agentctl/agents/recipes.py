@@ -95,6 +95,7 @@ def to_wire(
         notice_patterns=acp.notice_patterns,
         replay_skip=acp.replay_skip,
         model_env=launch.model_env,
+        skills=launch.skills,
         load_min_age_s=acp.load_min_age_s,
         replay_after_response=acp.replay_after_response,
         start_timeout_s=launch.start_timeout_s,

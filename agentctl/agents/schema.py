@@ -15,7 +15,9 @@ Top level
     ``argv`` and ``path`` (directories put before PATH) with the placeholders ``{node}`` (the binary), ``{node_dir}``,
     ``{modules}`` (``node_modules``), ``{platform}``, ``{python}``, ``{runtime}`` (supervisor's bundle), ``{command}``.
     ``env``, ``files`` (path under HOME → text, written where missing), ``model_env``, ``start_timeout_s``,
-    ``stop_grace_s``.
+    ``stop_grace_s``. Measured, relative to HOME, absent where nobody has: ``skills`` the directory in which it looks
+    for ``<name>/SKILL.md``, ``instructions`` the file whose text goes into every conversation, ``known_files`` name →
+    place of its other files.
 ``[acp]``
     ``client_meta session_meta auth_method on_reject failure_signs notice_patterns replay_skip load_min_age_s
     replay_after_response``: as in ``wire.Recipe``.
@@ -40,7 +42,7 @@ from agentctl.wire import PermissionSetup
 Asks = Literal["yes", "no", "unverified"]
 InstallKind = Literal["npm", "builtin", "manual"]
 OnReject = Literal["continues", "ends_cancelled", "ends_end_turn"]
-Family = Literal["environment", "claude", "codex", "opencode"]
+Family = Literal["environment", "claude", "codex", "opencode", "amp", "gemini"]
 
 
 class RecipeError(ValueError):
@@ -65,6 +67,9 @@ class Launch:
     path: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
     model_env: str | None = None
+    skills: str | None = None
+    instructions: str | None = None
+    known_files: dict[str, str] = field(default_factory=dict)
     start_timeout_s: float = 60
     stop_grace_s: float = 3
 

@@ -11,6 +11,7 @@ permissions    AGENTCTL_PERMISSIONS   ``ask`` (the default), ``accept-edits``, `
 origin         AGENTCTL_ORIGIN        label of everything that this installation makes
 timeout        AGENTCTL_TIMEOUT       deadline of a turn: seconds, or a time such as ``90s``, ``10m``, ``1h30m``
 registry       AGENTCTL_REGISTRY      the npm registry that agents are installed from
+database_url   AGENTCTL_DATABASE_URL  a Postgres database that several machines share, instead of the state directory's
 =============  =====================  ==============================================================================
 
 The file is ``$AGENTCTL_CONFIG``, else ``agentctl/config.toml`` in the user's configuration directory: ``key = value``
@@ -45,6 +46,7 @@ class Config:
     origin: str | None = None
     timeout: float | None = None
     registry: str | None = None
+    database_url: str | None = field(default=None, repr=False)
     _sources: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -157,6 +159,12 @@ def _read_timeout(value: Any, key: str, source: str) -> float:
         raise _invalid(value, key, source, "a duration such as 90, 90s, 10m or 1h30m") from None
 
 
+def _read_database_url(value: Any, key: str, source: str) -> str:
+    if not isinstance(value, str):
+        raise _invalid("…", key, source, "a text: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+    return value
+
+
 def _invalid(value: Any, key: str, source: str, wanted: str) -> UsageError:
     return UsageError(
         f"{source}: {key} cannot be {value!r}.",
@@ -174,5 +182,6 @@ _READERS: dict[str, Callable[[Any, str, str], Any]] = {
     "origin": _read_text,
     "timeout": _read_timeout,
     "registry": _read_text,
+    "database_url": _read_database_url,
 }
 """Each setting with what turns a raw value into the field's, in the order that users see."""

@@ -4,7 +4,8 @@
     ├── StateError                   1   the state directory or its database cannot be used
     │   ├── StateNotWritable         1
     │   ├── StateTooNew              1   written by a newer agentctl
-    │   └── DiskFull                 1
+    │   ├── DiskFull                 1
+    │   └── StateUnavailable         8   the shared database does not answer
     ├── UsageError                   2   the request makes no sense; nothing was changed
     │   ├── Unsupported              2   this agent or provider cannot do that
     │   └── MediaTypeUnsupported · NotAcceptable · BodyTooLarge     of HTTP
@@ -13,6 +14,7 @@
     ├── NotFound                     4
     │   ├── SessionNotFound · AgentNotFound · ProviderNotFound · SandboxNotFound
     │   ├── VolumeNotFound · WorkspaceNotFound · TurnNotFound · RequestNotFound · PathNotFound · ProcessNotFound
+    │   ├── RepositoryNotFound       4   a git repository, or a branch of it
     ├── PermissionDenied             5
     ├── CredentialsError             6
     │   ├── CredentialsMissing       6
@@ -27,10 +29,14 @@
     ├── SandboxError                 8   the provider or the sandbox failed
     │   ├── ProviderUnavailable      8
     │   ├── SupervisorUnreachable    8
+    │   ├── GitFailed                8   git in the sandbox; RemoteUnreachable: its server does not answer
+    │   ├── SpawnFailed              8   of a command in the sandbox: not found, or not a program
     │   └── InstallFailed            8
     ├── TurnUnfinished               9   refusal, max_tokens, max_turn_requests
     ├── Conflict                    10
     │   ├── SessionExists · SessionBusy · QueueFull · RequestResolved · LeaseLost · AlreadyExists
+    │   ├── SessionElsewhere        10   its volume lies on another machine that shares the store
+    │   ├── DirectoryNotEmpty
     │   └── SequenceExpired         10   the log no longer holds that range
     └── ContextLost                 11
 
@@ -88,6 +94,13 @@ class StateTooNew(StateError):
 class DiskFull(StateError):
     code = "disk_full"
     http_status = 507
+
+
+class StateUnavailable(StateError):
+    code = "state_unavailable"
+    exit_code = 8
+    http_status = 503
+    retryable = True
 
 
 class UsageError(AgentctlError):
@@ -162,6 +175,10 @@ class TurnNotFound(NotFound):
 
 class RequestNotFound(NotFound):
     code = "request_not_found"
+
+
+class RepositoryNotFound(NotFound):
+    code = "repository_not_found"
 
 
 class PathNotFound(NotFound):
@@ -240,8 +257,25 @@ class SupervisorUnreachable(SandboxError):
     code = "supervisor_unreachable"
 
 
+class SpawnFailed(SandboxError):
+    """``details.exitCode`` is what a shell would exit with: 127 not found, 126 not executable."""
+
+    code = "spawn_failed"
+    retryable = False
+
+
 class InstallFailed(SandboxError):
     code = "install_failed"
+
+
+class GitFailed(SandboxError):
+    code = "git_failed"
+    retryable = False
+
+
+class RemoteUnreachable(GitFailed):
+    code = "remote_unreachable"
+    retryable = True
 
 
 class TurnUnfinished(AgentctlError):
@@ -274,8 +308,16 @@ class AlreadyExists(Conflict):
     code = "already_exists"
 
 
+class DirectoryNotEmpty(Conflict):
+    code = "directory_not_empty"
+
+
 class RequestResolved(Conflict):
     code = "request_resolved"
+
+
+class SessionElsewhere(Conflict):
+    code = "session_elsewhere"
 
 
 class LeaseLost(Conflict):

@@ -23,7 +23,8 @@ session.config_changed  ``{"mode", "model", "thought_level", "title", "options",
 session.context_lost    ``{"reason", "tried": ["resume","load"], "action": "fail"|"new"|"replay"}``
 session.history_differs ``{"known", "replayed", "missing"}`` (ours): user messages in our log, in what the agent
                         replayed at its load, and of ours that it did not replay
-turn.queued             ``{"turn_id", "message": Message}`` (ours): acknowledged, and not begun; ``turn.started`` or a
+turn.queued             ``{"turn_id", "message": Message}`` (ours), outside any turn: acknowledged, and not begun;
+                        with ``whenBusy`` ``interrupt`` at the head of the queue. ``turn.started`` or a
                         ``turn.ended`` with outcome ``cancelled`` follows, whatever dies in between
 turn.started            ``{"phase": "started", "turn_id", "metadata": {"context", "timeout_s", "permissions"}}``
 turn.ended              ``{"phase": "ended", "turn_id", "metadata": TurnSummary}``, see below
@@ -46,6 +47,9 @@ error                   ``{"message", "code"?, "details"?}``
 agent.unparsed          ``{"error", "location", "raw"}``: an unknown variant or garbage on stdout; kept, never dropped
 sandbox.*               lifecycle: ``sandbox.agent_started`` (data of session.started), ``sandbox.agent_exited``
                         ``{"exit_code", "how", "stderr"}``, ``sandbox.hibernated`` · ``released`` · ``terminated``
+log.*                   of the log itself: ``log.gap`` ``{"from","to"}`` numbers that are not in it, ``log.torn``
+                        ``{"file","bytes"}`` what a crash tore, ``log.taken_over`` ``{"from","to"}`` fencing numbers:
+                        its writer lost it to a later one while it was alive
 ======================  ===========================================================================================
 
 Item: ``{"item_id": "itm_N", "native_item_id": str|null, "parent_id": str|null, "kind", "role", "status", "content"}``.

@@ -59,7 +59,9 @@ class SessionSpec:
     ``root`` confines the file API. ``secrets`` say where each value comes from, never what it is:
     ``{"name", "from": "env"|"file"|"stored"|"asked", "path"?}``. ``skills`` are ``{"source", "ref"?, "name"?}``,
     ``files`` are ``{"target", "source"}`` or ``{"target", "text"}``, written at the start of a new sandbox, before the
-    shell commands of ``pre_start``.
+    shell commands of ``pre_start``. ``clones`` are repositories for a new session, ``{"url", "path", "branch", "depth",
+    "submodules", "token_env"}``: the name of the variable that holds the token, never the token. ``user_agent`` is the
+    user's own agent that this was made from; ``agent`` is then the built-in one behind it.
     """
 
     agent: str
@@ -90,6 +92,9 @@ class SessionSpec:
     skills: tuple[dict[str, Any], ...] = ()
     files: tuple[dict[str, Any], ...] = ()
     pre_start: tuple[str, ...] = ()
+    system_prompt: str | None = None
+    clones: tuple[dict[str, Any], ...] = ()
+    user_agent: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -109,7 +114,10 @@ class SessionSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A row of the store. ``spec`` is as created; ``model``, ``mode``, … in it follow later ``set-*`` commands."""
+    """A row of the store. ``spec`` is as created; ``model``, ``mode``, … in it follow later ``set-*`` commands.
+
+    ``place`` is where its volume lies, when only one of the machines that share the store reaches it; else ``""``.
+    """
 
     id: str
     name: str
@@ -126,6 +134,19 @@ class Session:
     last_turn_id: str | None = None
     last_outcome: Outcome | None = None
     ephemeral: bool = False
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserAgent:
+    """A named identity that a user made from the built-in agent ``base``. ``settings`` are the fields of
+    ``SessionSpec`` that it gives to a session which does not set them itself."""
+
+    name: str
+    base: str
+    settings: dict[str, Any]
+    created_at: float
+    updated_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,10 +193,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
+    """``place`` is as in ``Session``: each place has its own volumes, so the same name may be there twice."""
+
     name: str
     provider: str
     handle: dict[str, Any]
     created_at: float
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

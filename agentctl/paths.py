@@ -71,6 +71,11 @@ class StatePaths:
         return self.root / "run"
 
     @property
+    def secrets(self) -> Path:
+        """Values of ``--secret NAME=-``: ``<session>.json``, mode 0600."""
+        return self.root / "secrets"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

@@ -7,7 +7,8 @@ stdout when it listens, then speaks HTTP. Errors are ``application/problem+json`
 Routes (all under ``/v1``; a token is always required, as ``Authorization: Bearer`` or ``X-Agentctl-Token``)
 
 ==============================================  =======================================================================
-``GET  /v1/health``                             200 ``{"status":"ok","sandbox_id","fencing","pid","version"}``
+``GET  /v1/health``                             200 ``{"status":"ok"|"leaving","sandbox_id","fencing","pid",
+                                                "version","sessions": how many are open}``
 ``GET  /v1/sessions``                           200 ``{"sessions":[Snapshot]}``
 ``POST /v1/sessions/{id}``                      SessionRequest → 200 Snapshot; 409 ``session_already_exists``; the agent
                                                 has answered initialize and session/new, resume or load
@@ -19,7 +20,7 @@ Routes (all under ``/v1``; a token is always required, as ``Authorization: Beare
 ``GET  /v1/sessions/{id}/events/sse``           ``?offset&include_raw`` (or ``Last-Event-ID``) → SSE ``id: <sequence>``
 ``POST /v1/sessions/{id}/cancel``               ``{"kill"?: bool, "turnId"?}`` → 202 ``{"turn_id","cancelled"}``: ends
                                                 the running turn as ``cancelled``, or takes a queued one out of the
-                                                queue
+                                                queue; 404 ``turn_not_found``
 ``POST /v1/sessions/{id}/permissions/{p}/reply``  ``{"reply":"once"|"always"|"reject","optionId"?}`` → 204; 409
                                                 ``request_resolved``
 ``POST /v1/sessions/{id}/questions/{q}/reply``  ``{"answers":[[…]]}`` or ``{"content":{…}}`` → 204
@@ -29,7 +30,28 @@ Routes (all under ``/v1``; a token is always required, as ``Authorization: Beare
 ``POST /v1/sessions/{id}/call``                 ``{"method","params"}`` → 200 ``{"result"}``: one raw ACP request
 ``POST /v1/sessions/{id}/terminate``            204, idempotent: stops the agent, keeps the log
 ``POST /v1/shutdown``                           202: flush, stop every process of the sandbox, exit
+``POST /v1/git/clone``                          Clone or ``{"clones": [Clone]}``, all of them or none → 200
+                                                ``{"path","url","branch","commit","cloned"}`` or
+                                                ``{"repositories": […]}``; 401, 404 ``repository_not_found``, 409
+                                                ``already_exists``, 502 ``remote_unreachable``, ``git_failed``, 504;
+                                                ``details.class`` says ``auth``, ``not_found``, ``exists``, ``network``
+``DELETE /v1/git/clone``                        ``{"paths": […]}`` → 200 ``{"removed": […]}``: takes back what this
+                                                supervisor cloned
 ``/v1/acp`` ``/v1/acp/{server_id}``             raw ACP: POST 202, GET SSE, DELETE 204
+``/v1/processes…``                              run, create, list, get, stop, kill, input, logs, limits, and a terminal
+                                                as a websocket: ``supervisor/process_routes.py``
+``GET  /v1/fs/entries``                         ``?path`` (default ``.``) → 200 ``[FsEntry]``
+``GET  /v1/fs/file``                            ``?path`` → 200 the bytes; header ``X-Agentctl-Mode``
+``PUT  /v1/fs/file``                            ``?path&mode?`` (octal), the bytes → 200 ``{"path","bytesWritten"}``
+``DELETE /v1/fs/entry``                         ``?path&recursive?`` → 200 ``{"path"}``; 409 ``directory_not_empty``
+``POST /v1/fs/mkdir``                           ``?path`` → 200 ``{"path"}``; parents are made, a directory may be there
+``POST /v1/fs/move``                            ``{"from","to","overwrite"?}`` → 200 ``{"from","to"}``; 409
+                                                ``already_exists``
+``GET  /v1/fs/stat``                            ``?path`` → 200 FsStat, of what a link leads to
+``POST /v1/fs/edit``                            ``{"path","old","new","all"?}`` → 200 ``{"path","replacements"}``
+``POST /v1/fs/upload-batch``                    ``?path`` a directory, a tar (``application/x-tar``) → 200 ``{"paths",
+                                                "truncated"}``: all of it is unpacked, or nothing
+``GET  /v1/fs/archive``                         ``?path`` → 200 its tar
 ==============================================  =======================================================================
 
 Shapes (camelCase on HTTP bodies, snake_case inside events, as the peers have it)
@@ -37,24 +59,37 @@ Shapes (camelCase on HTTP bodies, snake_case inside events, as the peers have it
 * SessionRequest: ``{"agent", "cwd", "env": {}, "mcpServers": [], "model"?, "agentMode"?, "thoughtLevel"?,
   "options"?: {}, "permissionMode": "ask"|"accept-edits"|"allow"|"deny", "policy"?: {}, "nativeSessionId"?,
   "createdAt"?: Unix s, "onLost"?, "minSequence"?: int, "interruptedTurnId"?, "stallTimeoutS"?, "startTimeoutS"?,
-  "queued"?: [Message]}``; ``queued`` are messages that were acknowledged by a supervisor that is gone, and that no
-  agent has heard of: they run in this order
+  "queued"?: [Message], "launch"?: Launch, "files"?: [{"path", "data": base64, "mode"?}], "preStart"?: [command]}``:
+  ``files`` go under HOME before every start of the agent, then ``preStart`` runs, once in a sandbox; ``queued`` are
+  messages that were acknowledged by a supervisor that is gone, and that no agent has heard of: they run in this order.
+  ``startTimeoutS`` bounds the whole start, session and all; without ``stallTimeoutS`` silence ends no turn
+* Launch: ``{"recipe": Recipe, "agentEnv": {}, "secrets": [], "fencing": int}``: what Boot would have said, for a
+  supervisor that was started without this session's agent
+* Clone: ``{"url", "path"?, "cwd"?, "branch"?, "depth"?: int, "submodules"?: bool, "token"?,
+  "ifMissing"?: bool, "timeoutS"?}``; a relative path is one below ``cwd``, else HOME; with ``ifMissing`` what is there
+  is left as it is, ``cloned`` false
 * Message: ``{"message": text, "turnId"?, "attachments"?: [ACP ContentBlock], "timeoutS"?, "requestTimeoutS"?,
   "stallTimeoutS"?, "acceptDenials"?, "permissionMode"?, "onLost"?, "whenBusy"?: "fail"|"queue"|"interrupt"}``;
-  ``requestTimeoutS`` null waits for an answer as long as the turn may last; ``interrupt`` cancels the running turn and
-  goes to the head of the queue
+  ``requestTimeoutS`` null waits for an answer as long as the turn may last; ``stallTimeoutS`` null is the session's, 0
+  never; ``interrupt`` cancels the running turn and goes to the head of the queue
 * Snapshot: ``{"sessionId", "agent", "agentMode", "permissionMode", "model", "thoughtLevel", "title",
   "nativeSessionId", "status": "starting"|"idle"|"busy"|"waiting"|"stalled"|"dead"|"failed", "ended",
   "eventCount", "turnId": running turn or null, "queue": [{"turn_id", "text"}],
   "lastTurn": {"turn_id", …TurnSummary}|null, "context", "agentInfo",
   "capabilities": ACP agentCapabilities, "configOptions": [], "modes", "requests": [pending event data], "usage",
   "cost", "cwd", "error"}``
+* FsEntry: ``{"name", "path", "entryType": "file"|"directory", "size", "modified": RFC 3339, "mode": octal,
+  "target"?}``; a link is a file with a ``target``. FsStat: the same without name and target
+* Paths of ``/v1/fs``: absolute, or relative to HOME, or with ``?session=<id>`` to that living session's cwd; 400 for
+  one that leaves it by ``..``, leaves ``Boot.root``, or has a NUL; 404 ``path_not_found`` names the path. They are
+  bytes: ``%ff`` in a query and the escape ``\\udcff`` in a JSON body stand for a byte that is no UTF-8. An answer shows
+  it as U+FFFD and adds ``rawPath``, the exact path in percent-encoding
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 PROTOCOL = 1
@@ -87,11 +122,13 @@ class Recipe:
     """How to start, drive, judge and stop one agent: data, so that the supervisor needs no registry.
 
     ``argv`` has its placeholders resolved. ``files`` are written under HOME before the start where they are missing
-    (path relative to HOME → text). ``client_meta`` becomes ``clientCapabilities._meta``, ``session_meta`` the
+    (path relative to HOME → text); ``fresh_files``, the user's logins, also over one that was put there earlier, when
+    the user's own has changed since. ``client_meta`` becomes ``clientCapabilities._meta``, ``session_meta`` the
     ``_meta`` of session/new. ``permissions`` maps each enforceable ``--permissions`` value; a value not in it
     cannot be enforced. ``failure_signs`` name the detectors of ``supervisor/outcome.py`` that tell a failed turn
     from a normal ``end_turn``. ``on_reject`` is what the agent does after a rejected permission: ``continues``,
     ``ends_cancelled`` or ``ends_end_turn``. ``model_env`` is a variable that selects a model where no option does.
+    ``skills`` is the directory under HOME in which it looks for ``<name>/SKILL.md``.
     ``stop_grace_s`` is how long the agent may take to leave after the end of its stdin, before TERM.
     ``load_min_age_s``: never load a session younger than that. ``replay_after_response``: the replay of
     session/load goes on after its response. ``notice_patterns``: regular expressions of agent text that is only the
@@ -103,6 +140,7 @@ class Recipe:
     env: dict[str, str] = field(default_factory=dict)
     path: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
+    fresh_files: dict[str, str] = field(default_factory=dict)
     client_meta: Json = field(default_factory=dict)
     session_meta: Json = field(default_factory=dict)
     auth_method: str | None = None
@@ -112,6 +150,7 @@ class Recipe:
     notice_patterns: tuple[str, ...] = ()
     replay_skip: tuple[str, ...] = ()
     model_env: str | None = None
+    skills: str | None = None
     load_min_age_s: float = 0
     replay_after_response: bool = False
     start_timeout_s: float = 60
@@ -141,6 +180,7 @@ class Boot:
     directory of log segments per session. ``agent_env`` is the whole base environment of agents (HOME, PATH, …);
     nothing else is inherited. ``secrets`` are values to redact from everything that is written. ``session`` is
     ``{"id", "request": SessionRequest}``: it is opened at once, and the POST that asks for it gets how that went.
+    ``root`` is the directory that ``/v1/fs`` must not leave; None is the whole file system.
     """
 
     sandbox_id: str
@@ -156,6 +196,19 @@ class Boot:
     fencing: int = 0
     cgroup: str | None = None
     session: Json | None = None
+    root: str | None = None
+
+    def launched(self, agent: str, launch: Json) -> Boot:
+        """This Boot with the ``launch`` of a SessionRequest, as if it had been there from the start."""
+        recipe = Recipe.from_json(launch["recipe"])
+        kept = {name: value for name, value in self.agent_env.items() if name not in recipe.credentials}
+        return replace(
+            self,
+            agent_env={**kept, **launch["agentEnv"]},
+            recipes={**self.recipes, agent: recipe},
+            secrets=(*self.secrets, *launch["secrets"]),
+            fencing=max(self.fencing, launch["fencing"]),
+        )
 
     def to_line(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"

@@ -7,6 +7,11 @@ import os
 import pytest
 
 
+def pytest_addoption(parser):
+    parser.addoption("--chaos-seed", type=int, default=None, help="repeat a run of the chaos test (default: random)")
+    parser.addoption("--chaos-turns", type=int, default=200, help="how many turns the chaos test plays")
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path):
     """No AGENTCTL_* and no credential of the developer reaches a test; the state directory is fresh."""
@@ -16,3 +21,12 @@ def clean_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("AGENTCTL_STATE_DIR", str(tmp_path / "state"))
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A real Postgres server, one for all tests of this process."""
+    from tests.postgres import PostgresServer
+
+    with PostgresServer() as server:
+        yield server

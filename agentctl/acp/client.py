@@ -126,11 +126,8 @@ class AgentClient:
         timeout_s: float = 120,
     ) -> Json:
         """``session/new``; sets ``session_id`` and ``config``, returns the raw result. ``cwd`` must be absolute."""
-        params = self._setup(cwd, mcp_servers, meta, additional_directories)
-        result = await self.call("session/new", params, timeout_s=timeout_s)
-        if not isinstance(result.get("sessionId"), str):
-            raise ProtocolError(f"{self.agent} answered session/new without a sessionId", details={"result": result})
-        return self._opened(result["sessionId"], result)
+        setup = self._setup(cwd, mcp_servers, meta, additional_directories)
+        return await self._open("session/new", setup, timeout_s)
 
     async def load_session(
         self,
@@ -144,8 +141,8 @@ class AgentClient:
     ) -> Json:
         """``session/load``: the history arrives as updates (see ``Translator.begin_replay``). Returns the result."""
         self._require(self.can_load, "load a session")
-        params = {"sessionId": session_id, **self._setup(cwd, mcp_servers, meta, additional_directories)}
-        return self._opened(session_id, await self.call("session/load", params, timeout_s=timeout_s))
+        setup = self._setup(cwd, mcp_servers, meta, additional_directories)
+        return await self._open("session/load", {"sessionId": session_id, **setup}, timeout_s)
 
     async def resume_session(
         self,
@@ -159,8 +156,8 @@ class AgentClient:
     ) -> Json:
         """``session/resume``: the agent goes on with a stored session and replays nothing. Returns the result."""
         self._require(self.can_resume, "resume a session")
-        params = {"sessionId": session_id, **self._setup(cwd, mcp_servers, meta, additional_directories)}
-        return self._opened(session_id, await self.call("session/resume", params, timeout_s=timeout_s))
+        setup = self._setup(cwd, mcp_servers, meta, additional_directories)
+        return await self._open("session/resume", {"sessionId": session_id, **setup}, timeout_s)
 
     def check_prompt(self, blocks: list[Json]) -> None:
         """Raise ``UsageError`` for an empty prompt, ``Unsupported`` for a block kind the agent does not take."""
@@ -270,7 +267,12 @@ class AgentClient:
             params["additionalDirectories"] = more
         return {**params, "_meta": meta} if meta else params
 
-    def _opened(self, session_id: str, result: Json) -> Json:
+    async def _open(self, method: str, params: Json, timeout_s: float) -> Json:
+        """What opens a session tells its id and how it is set up; an id that we named is not told again."""
+        result = await self.call(method, params, timeout_s=timeout_s)
+        session_id = params.get("sessionId", result.get("sessionId"))
+        if not isinstance(session_id, str):
+            raise ProtocolError(f"{self.agent} answered {method} without a sessionId", details={"result": result})
         self.session_id = session_id
         self.config.take_result(result)
         return result

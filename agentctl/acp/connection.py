@@ -158,6 +158,8 @@ class Connection:
         self._running = False
         self._closed = False
         self._ended = False
+        self.chunks_read = 0
+        """Rises with all that comes in, whole lines or not."""
 
     @property
     def is_closed(self) -> bool:
@@ -171,6 +173,7 @@ class Connection:
         try:
             while not self._closed:
                 chunk = await self._read()
+                self.chunks_read += 1
                 self._dispatch(self._splitter.feed(chunk) if chunk else [self._splitter.finish()])
                 if not chunk:
                     reason = "eof"

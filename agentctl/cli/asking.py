@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -14,13 +14,13 @@ from agentctl.events import Event
 
 Json = dict[str, Any]
 
-_SETTLE_S = 0.05
+SETTLE_S = 0.05
 """A policy's answer comes right behind its request; only what is still open then is worth a question."""
 
 
 class Reply(Protocol):
     async def __call__(
-        self, request_id: str, *, reply: str, option_id: str | None = None, content: Json | None = None
+        self, request_id: str, *, reply: str | None, option_id: str | None = None, content: Json | None = None
     ) -> object: ...
 
 
@@ -35,6 +35,20 @@ class Requests:
 
     def __init__(self) -> None:
         self.waiting: dict[str, Json] = {}
+        self._failed: Callable[[BaseException], None] | None = None
+
+    def report_failures_to(self, failed: Callable[[BaseException], None]) -> None:
+        """Who is told when asking itself fails."""
+        self._failed = failed
+
+    def _start(self, asking: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(asking)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None and self._failed is not None:
+            self._failed(error)
 
     def feed(self, batch: Sequence[Event]) -> None:
         before = set(self.waiting)
@@ -73,31 +87,25 @@ class Unattended(Requests):
 class Attended(Requests):
     """Asks the person, one request after the other; an answer given elsewhere takes the question away."""
 
-    def __init__(self, reply: Reply, view: Pausable, out: Output, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, reply: Reply, view: Pausable, out: Output) -> None:
         super().__init__()
         self._reply = reply
         self._view = view
         self._out = out
-        self._failed = failed
         self._task: asyncio.Task[None] | None = None
         self._asked = ""
         self._elsewhere: asyncio.Future[Json] | None = None
 
     def requested(self, data: Json) -> None:
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._ask_all())
-            self._task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._failed(error)
+            self._task = self._start(self._ask_all())
 
     def resolved(self, data: Json) -> None:
         if words.request_id(data) == self._asked and self._elsewhere and not self._elsewhere.done():
             self._elsewhere.set_result(data)
 
     async def _ask_all(self) -> None:
-        await asyncio.sleep(_SETTLE_S)
+        await asyncio.sleep(SETTLE_S)
         while self.waiting:
             request_id, data = next(iter(self.waiting.items()))
             self._view.pause()

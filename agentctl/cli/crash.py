@@ -30,5 +30,5 @@ def report_crash(e: Exception, argv: list[str]) -> Path | None:
 
 def _command_words(argv: list[str]) -> list[str]:
     flags = [a.split("=", 1)[0] for a in argv if a.startswith("-")]
-    verbs = [a for a in argv[:2] if not a.startswith("-")]
+    verbs = [a for a in argv[:2] if not a.startswith("-") and "://" not in a]
     return verbs[: 2 if verbs[:1] != ["run"] else 1] + flags

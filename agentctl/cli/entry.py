@@ -86,11 +86,11 @@ def _usage_error(e: Exception) -> AgentctlError | None:
 
 
 def _tell(error: AgentctlError, argv: list[str]) -> int:
-    from agentctl.cli import output
+    from agentctl.cli import exec_exit, output
 
     given = _options(argv)
     output.show_error(error, as_json="--json" in given, color=output.color_choice(given))
-    return error.exit_code
+    return exec_exit.exit_code(error, argv)
 
 
 def _crashed(e: Exception, argv: list[str]) -> int:

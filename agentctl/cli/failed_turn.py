@@ -31,5 +31,6 @@ class result_line_on_error:  # reads as what it does: with result_line_on_error(
 def _failed_line(session: str | None, error: AgentctlError) -> dict[str, Any]:
     from agentctl.ops.result import Result
 
-    result = Result(turn_id="", outcome="failed", error=error.to_json())
+    cut_off = error.details.get("interrupted") or []
+    result = Result(turn_id="", outcome="failed", error=error.to_json(), interrupted=cut_off)
     return {**result.to_json("", session or ""), "session_id": None, "session": session, "turn_id": None}

@@ -136,10 +136,12 @@ def _parameters_of(bundle: type) -> list[inspect.Parameter]:
 
 
 class LazyGroup(TyperGroup):
-    """A group over ``table``; ``aliases`` are accepted but not listed. Options may stand before the verb, too."""
+    """A group over ``table``; ``aliases`` are accepted but not listed. Options may stand before the verb, too, and
+    options ``anywhere`` are the group's own although they stand behind it; each of them takes a value."""
 
     table: ClassVar[dict[str, Entry]] = {}
     aliases: ClassVar[dict[str, str]] = {}
+    anywhere: ClassVar[tuple[str, ...]] = ()
 
     def list_commands(self, ctx: Context) -> list[str]:
         return list(self.table)
@@ -156,7 +158,16 @@ class LazyGroup(TyperGroup):
         if not args and not ctx.resilient_parsing:
             sys.stderr.write(ctx.get_help() + "\n")
             raise typer.Exit(2)
-        return super().parse_args(ctx, self._verb_first(args))
+        return super().parse_args(ctx, self._verb_first(self._own_first(args)))
+
+    def _own_first(self, args: list[str]) -> list[str]:
+        """``list --database-url URL`` → ``--database-url URL list``."""
+        end = args.index("--") if "--" in args else len(args)
+        at = next((i for i in range(end) if args[i].split("=")[0] in self.anywhere), None)
+        if not at:
+            return args
+        width = 1 if "=" in args[at] else 2
+        return [*args[at : at + width], *args[:at], *args[at + width :]]
 
     def _verb_first(self, args: list[str]) -> list[str]:
         """``--json list`` → ``list --json``; the group's own options stay where they are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -13,34 +14,75 @@ if TYPE_CHECKING:
     from typer._click import Command
 
 
+class SessionProcessesGroup(LazyGroup):
+    table: ClassVar[dict[str, Entry]] = {
+        "list": Entry("sessions_processes", "list_", "List the commands that exec started."),
+        "get": Entry("sessions_processes", "get", "Show one process and where its logs are."),
+        "logs": Entry("sessions_processes", "logs", "Print a process's output, or follow it."),
+        "input": Entry("sessions_processes", "input_", "Send input to a process."),
+        "cancel": Entry("sessions_processes", "cancel", "End a process with everything that it started."),
+    }
+    examples = """
+        agentctl sessions processes list my-work
+        agentctl sessions processes logs my-work proc_1 -f
+        agentctl sessions processes cancel my-work proc_1
+    """
+
+
 class SessionsGroup(LazyGroup):
     table: ClassVar[dict[str, Entry]] = {
         "create": Entry("sessions", "create", "Create a session.", "Manage"),
         "list": Entry("sessions", "list_", "List sessions, the latest first.", "Manage"),
         "get": Entry("sessions", "get", "Show one session and its live state.", "Manage"),
         "update": Entry("sessions", "update", "Rename a session, or change its labels and title.", "Manage"),
+        "resume": Entry("sessions_wait", "resume", "Bring a sleeping session up before its next message.", "Manage"),
         "release": Entry("sessions", "release", "Stop a session's sandbox; the next message resumes it.", "Manage"),
         "delete": Entry("sessions", "delete", "Delete sessions with all their data.", "Manage"),
         "send-message": Entry("sessions_send", "send_message", "Send a message and print the final answer.", "Talk"),
         "send-message-stream": Entry(
             "sessions_send", "send_message_stream", "Send a message and show the turn as it happens.", "Talk"
         ),
-        "cancel": Entry("sessions_send", "cancel", "Cancel the running turn.", "Talk"),
+        "cancel": Entry("sessions_send", "cancel", "Cancel the running turn, or one that waits in line.", "Talk"),
+        "wait": Entry("sessions_wait", "wait", "Wait until it is idle, a turn has ended, or it asks.", "Talk"),
         "requests": Entry("sessions_requests", "requests", "List what agents are waiting to be told.", "Talk"),
         "answer": Entry("sessions_requests", "answer", "Answer a permission request or a question.", "Talk"),
         "events": Entry("sessions_read", "events", "Print a session's events, or follow them.", "Read"),
         "transcript": Entry("sessions_read", "transcript", "Print the conversation so far.", "Read"),
+        "exec": Entry("sessions_exec", "exec_", "Run a command in the session's sandbox.", "Inside"),
+        "shell": Entry("sessions_shell", "shell", "Open a shell in the session's sandbox.", "Inside"),
+        "processes": Entry("main", "SessionProcessesGroup", "List, read, feed and end what exec started.", "Inside"),
         "set-model": Entry("sessions_set", "set_model", "Change the model.", "Configure"),
         "set-mode": Entry("sessions_set", "set_mode", "Change the agent's mode.", "Configure"),
         "set-thought-level": Entry("sessions_set", "set_thought_level", "Change how hard it thinks.", "Configure"),
         "set-option": Entry("sessions_set", "set_option", "Change one of the agent's own options.", "Configure"),
         "call": Entry("sessions_set", "call", "Send one raw ACP request and print its result.", "Configure"),
+        "clone-repo": Entry("sessions_clone", "clone_repo", "Clone a git repository into its sandbox.", "Inside"),
+        "files": Entry("main", "FilesGroup", "Its files: ls, cat, put, pull, mv, rm, mkdir, stat, edit.", "Inside"),
     }
     aliases: ClassVar[dict[str, str]] = {"send": "send-message", "stream": "send-message-stream"}
     examples = """
         agentctl sessions create my-work --agent claude
         agentctl sessions stream my-work "What does this project do?"
         agentctl sessions events my-work --follow
+    """
+
+
+class FilesGroup(LazyGroup):
+    table: ClassVar[dict[str, Entry]] = {
+        "ls": Entry("sessions_files", "ls", "List a directory."),
+        "cat": Entry("sessions_files", "cat", "Print a file."),
+        "put": Entry("sessions_files", "put", "Put a file, or stdin, into a session."),
+        "pull": Entry("sessions_files", "pull", "Fetch a file from a session."),
+        "mv": Entry("sessions_files", "mv", "Move or rename."),
+        "rm": Entry("sessions_files", "rm", "Remove files and directories."),
+        "mkdir": Entry("sessions_files", "mkdir", "Make a directory."),
+        "stat": Entry("sessions_files", "stat", "Show size, time and mode."),
+        "edit": Entry("sessions_files", "edit", "Replace text in a file."),
+    }
+    examples = """
+        agentctl sessions files ls my-work src
+        agentctl sessions files put my-work data.csv
+        agentctl sessions files cat my-work result.json
     """
 
 
@@ -51,6 +93,9 @@ class AgentsGroup(LazyGroup):
         "install": Entry("agents", "install", "Install an agent into the state directory."),
         "uninstall": Entry("agents", "uninstall", "Remove an installed agent."),
         "probe": Entry("agents", "probe", "Start an agent and print what it can do."),
+        "create": Entry("agents_made", "create", "Make an agent of your own from another."),
+        "update": Entry("agents_made", "update", "Change an agent of your own."),
+        "delete": Entry("agents_made", "delete", "Delete an agent of your own."),
     }
     examples = """
         agentctl agents list
@@ -59,11 +104,26 @@ class AgentsGroup(LazyGroup):
     """
 
 
+class CredentialsGroup(LazyGroup):
+    table: ClassVar[dict[str, Entry]] = {
+        "extract": Entry("credentials", "extract", "Print the credentials that are found, cut short."),
+        "extract-env": Entry("credentials", "extract_env", "Print them as variables for a shell."),
+        "status": Entry("credentials", "status", "Show what was found where, and what each agent will accept."),
+    }
+    examples = """
+        agentctl credentials status
+        eval "$(agentctl credentials extract-env --export)"
+    """
+
+
 class RootGroup(LazyGroup):
+    anywhere: ClassVar[tuple[str, ...]] = ("--database-url",)
     table: ClassVar[dict[str, Entry]] = {
         "run": Entry("run", "run", "Ask an agent one thing in a throw-away session."),
+        "cp": Entry("cp", "cp", "Copy files between this host, sessions and volumes."),
         "sessions": Entry("main", "SessionsGroup", "Conversations that last: create, talk, read, configure."),
         "agents": Entry("main", "AgentsGroup", "The agents: list, install, probe."),
+        "credentials": Entry("main", "CredentialsGroup", "Keys and logins: what there is, and for which agent."),
     }
     examples = """
         agentctl run --agent mock "Hello"
@@ -82,10 +142,28 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _use_database(url: str | None) -> None:
+    """The option is the variable for this one command: whatever opens the store finds it there."""
+    if url is not None:
+        os.environ["AGENTCTL_DATABASE_URL"] = url
+
+
 def _root_options(
     version: Annotated[
         bool, typer.Option("--version", "-V", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            "--database-url",
+            metavar="URL",
+            callback=_use_database,
+            expose_value=False,
+            help="Keep sessions in this Postgres database, which several machines may share. Others on this machine"
+            " see a password that is given here: better set AGENTCTL_DATABASE_URL.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Options of agentctl itself; ``entry.py`` answers a lone ``--version`` before anything is imported."""
 

@@ -7,15 +7,15 @@ import stat
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from agentctl.errors import UsageError
 
 if TYPE_CHECKING:
     from agentctl.cli.options import MessageOptions, TurnOptions
     from agentctl.cli.output import Output
-    from agentctl.model import Session
-    from agentctl.ops.turns import Message
+    from agentctl.model import OnInterrupt, Session
+    from agentctl.ops.turns import Message, WhenBusy
 
 UNATTENDED_WAIT_S = 600.0
 
@@ -102,7 +102,38 @@ def build_message(text: str, given: MessageOptions, turn: TurnOptions, session: 
         accept_denials=given.accept_denials,
         permissions=turn.permissions,
         on_lost=turn.on_lost,
+        when_busy=when_busy(given),
+        stall_timeout_s=turn.stall_timeout,
+        on_interrupt=cast("OnInterrupt | None", turn.on_interrupt),
     )
+
+
+def when_busy(given: MessageOptions) -> WhenBusy:
+    """What a running turn means for this message. Raise ``UsageError`` when both were asked for."""
+    if given.queue and given.interrupt:
+        raise UsageError("--queue and --interrupt exclude each other.", hint="Give one of them.")
+    if given.interrupt:
+        return "interrupt"
+    return "queue" if given.queue else "fail"
+
+
+def hook_command(given: MessageOptions) -> tuple[str, ...]:
+    """The words of ``--request-hook``; none when it was not given. Raise ``UsageError``."""
+    if given.request_hook is None:
+        return ()
+    from agentctl.cli.request_hook import command_of
+
+    return command_of(given.request_hook)
+
+
+def only_watched(option: str, given: MessageOptions, turn: TurnOptions) -> None:
+    """Raise ``UsageError`` for what a command can only do while it watches the turn."""
+    for name, value in (("--on-interrupt", turn.on_interrupt), ("--request-hook", given.request_hook)):
+        if value is not None:
+            raise UsageError(
+                f"{name} is done by a command that watches the turn; {option} leaves at once.",
+                hint=f"Leave out {name} or {option}.",
+            )
 
 
 def _attachments(paths: list[Path]) -> tuple[dict[str, Any], ...]:

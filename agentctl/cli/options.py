@@ -20,6 +20,7 @@ _OUTPUT = "Output options"
 
 PERMISSIONS = ("ask", "accept-edits", "allow", "deny")
 ON_LOST = ("fail", "new", "replay")
+ON_INTERRUPT = ("fail", "continue", "retry")
 COLORS = ("auto", "always", "never")
 
 
@@ -29,6 +30,10 @@ def _permissions(text: str) -> str:
 
 def _on_lost(text: str) -> str:
     return values.choice(text, ON_LOST, "--on-lost")
+
+
+def _on_interrupt(text: str) -> str:
+    return values.choice(text, ON_INTERRUPT, "--on-interrupt")
 
 
 def _color(text: str) -> str:
@@ -79,6 +84,12 @@ Cwd = Annotated[
         "--cwd", metavar="DIR", help="The directory to work in (default: this one).", rich_help_panel=_SESSION
     ),
 ]
+Root = Annotated[
+    str | None,
+    typer.Option(
+        "--root", metavar="DIR", help="The directory that 'files' and 'cp' must not leave.", rich_help_panel=_SESSION
+    ),
+]
 Env = Annotated[
     list[str] | None,
     typer.Option(
@@ -101,6 +112,24 @@ McpServer = Annotated[
         "--mcp-server",
         metavar="NAME=…",
         help="'name=command args', 'name=https://…' or JSON. Repeatable.",
+        rich_help_panel=_SESSION,
+    ),
+]
+Clone = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--clone",
+        metavar="URL[#BRANCH][=PATH]",
+        help="A git repository to clone before the agent starts. Repeatable.",
+        rich_help_panel=_SESSION,
+    ),
+]
+CloneTokenEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--clone-token-env",
+        metavar="NAME",
+        help="The variable that holds a token for --clone.",
         rich_help_panel=_SESSION,
     ),
 ]
@@ -155,6 +184,61 @@ OnLost = Annotated[
         metavar="ACTION",
         parser=_on_lost,
         help="When the agent forgot the conversation: fail, new or replay.",
+        rich_help_panel=_TURN,
+    ),
+]
+OnInterrupt = Annotated[
+    str | None,
+    typer.Option(
+        "--on-interrupt",
+        metavar="ACTION",
+        parser=_on_interrupt,
+        help="When the sandbox died in mid-turn: fail, continue (tell the agent) or retry (send it again).",
+        rich_help_panel=_TURN,
+    ),
+]
+StallTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--stall-timeout",
+        metavar="TIME",
+        parser=values.duration_or_never,
+        help="End a turn in which the agent says nothing for so long; 0 is never (default: 30m).",
+        rich_help_panel=_TURN,
+    ),
+]
+StartTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--start-timeout",
+        metavar="TIME",
+        parser=values.duration,
+        help="How long its agent may take to start (default: the agent's own).",
+        rich_help_panel=_SESSION,
+    ),
+]
+IdleTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--idle-timeout",
+        metavar="TIME",
+        parser=values.duration_or_never,
+        help="Stop its sandbox when nothing happens for so long; 0 is never (default: 3m).",
+        rich_help_panel=_SESSION,
+    ),
+]
+Queue = Annotated[bool, typer.Option("--queue", help="Wait in line while another turn runs.", rich_help_panel=_TURN)]
+Interrupt = Annotated[
+    bool, typer.Option("--interrupt", help="Cancel the turn that runs, then send.", rich_help_panel=_TURN)
+]
+RequestHook = Annotated[
+    str | None,
+    typer.Option(
+        "--request-hook",
+        metavar="COMMAND",
+        envvar="AGENTCTL_REQUEST_HOOK",
+        show_envvar=False,
+        help="Answers requests: reads one as JSON, prints once, always, reject, an option's id or JSON.",
         rich_help_panel=_TURN,
     ),
 ]
@@ -219,14 +303,19 @@ class SpecOptions:
     mode: Mode = None
     thought_level: ThoughtLevel = None
     cwd: Cwd = None
+    root: Root = None
     env: Env = None
     env_file: EnvFile = None
     mcp_server: McpServer = None
     policy: Policy = None
+    clone: Clone = None
+    clone_token_env: CloneTokenEnv = None
     volume: Volume = None
     workspace: Workspace = None
     label: Labels = None
     origin: Origin = None
+    start_timeout: StartTimeout = None
+    idle_timeout: IdleTimeout = None
 
 
 @options
@@ -235,7 +324,9 @@ class TurnOptions:
 
     permissions: Permissions = None
     timeout: Timeout = None
+    stall_timeout: StallTimeout = None
     on_lost: OnLost = None
+    on_interrupt: OnInterrupt = None
 
 
 @options
@@ -247,3 +338,6 @@ class MessageOptions:
     attach: Attach = None
     turn_id: TurnId = None
     accept_denials: AcceptDenials = False
+    queue: Queue = False
+    interrupt: Interrupt = False
+    request_hook: RequestHook = None

@@ -111,6 +111,14 @@ def write_text(text: str) -> None:
         sys.stdout.flush()
 
 
+def write_bytes(data: bytes) -> None:
+    """Write to stdout as it is, whatever encoding the terminal has. Raise as ``write_text``."""
+    with _written():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
 def write_json(value: Any) -> None:
     """Write one JSON value as one line to stdout."""
     write_lines([json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")])

@@ -230,12 +230,19 @@ class RichView(View):
         self._spoke = time.monotonic()
         self._schedule()
 
-    def finish(self, result: Result) -> None:
+    def cut_off(self, line: str) -> None:
+        self._end_all()
+        self.note(line, "warning")
+
+    def _end_all(self) -> None:
         self._end_item()
         for item in list(self._tools.values()):
             self.tool_end(item)
         if self._plan is not None:
             self.plan({**self._plan, "status": "completed"})
+
+    def finish(self, result: Result) -> None:
+        self._end_all()
         self._leave()
         if self._last:
             write_text("\n")

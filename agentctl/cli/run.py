@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -9,9 +10,11 @@ import typer
 from agentctl.cli.complete import sessions as complete_sessions
 from agentctl.cli.failed_turn import result_line_on_error
 from agentctl.cli.lazy import examples
-from agentctl.cli.message import message_text
+from agentctl.cli.message import hook_command, message_text, when_busy
 from agentctl.cli.options import MessageOptions, OutputOptions, SpecOptions, TurnOptions
 from agentctl.cli.running import run_async
+from agentctl.cli.setup_options import SetupOptions
+from agentctl.errors import UsageError
 
 
 @examples("""
@@ -22,6 +25,7 @@ from agentctl.cli.running import run_async
 """)
 def run(
     given: SpecOptions,
+    setup: SetupOptions,
     message: MessageOptions,
     turn: TurnOptions,
     output: OutputOptions,
@@ -49,9 +53,21 @@ def run(
     """
     out = output.output
     with result_line_on_error(out, session, streams=not detach) as failed:
+        _check(setup, message, session, detach=detach)
         said = message_text(text, message, out)
         from agentctl.cli.run_once import OneMessage
 
-        one = OneMessage(out, given, message, turn, throw_away=not (session or keep or detach))
+        one = OneMessage(out, given, setup, message, turn, throw_away=not (session or keep or detach))
         return run_async(lambda interrupts: one.go(interrupts, said, session, detach=detach))
     return failed.exit_code
+
+
+def _check(setup: SetupOptions, message: MessageOptions, session: str | None, *, detach: bool) -> None:
+    """What can be told to be wrong before anything is read or started."""
+    hook_command(message)
+    if any(secret.endswith("=-") for secret in setup.secret or ()) and not sys.stdin.isatty():
+        raise UsageError("stdin brings the message here, not a --secret.", hint="Use NAME=@FILE, or NAME alone.")
+    if when_busy(message) != "fail" and session is None:
+        raise UsageError("--queue and --interrupt need a session that is there already.", hint="Add --session NAME.")
+    if detach and message.request_hook is not None:
+        raise UsageError("--request-hook is run by a command that watches the turn; --detach leaves at once.")

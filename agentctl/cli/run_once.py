@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from agentctl.cli import headstart
-from agentctl.cli.message import build_message, can_ask
+from agentctl.cli.message import build_message, can_ask, hook_command
 from agentctl.cli.output import write_text
 from agentctl.cli.spec import check_same, session_spec
 from agentctl.cli.turn_driver import drive, watcher
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agentctl.cli.interrupts import Interrupts
     from agentctl.cli.options import MessageOptions, SpecOptions, TurnOptions
     from agentctl.cli.output import Output
+    from agentctl.cli.setup_options import SetupOptions
     from agentctl.model import Session
 
 
@@ -26,10 +27,18 @@ class OneMessage:
     """``throw_away``: the session is deleted when its turn is over, however it ends."""
 
     def __init__(
-        self, out: Output, given: SpecOptions, message: MessageOptions, turn: TurnOptions, *, throw_away: bool
+        self,
+        out: Output,
+        given: SpecOptions,
+        setup: SetupOptions,
+        message: MessageOptions,
+        turn: TurnOptions,
+        *,
+        throw_away: bool,
     ) -> None:
         self._out = out
         self._given = given
+        self._setup = setup
         self._message = message
         self._turn = turn
         self._throw_away = throw_away
@@ -56,23 +65,31 @@ class OneMessage:
             else:
                 check_same(found, self._given)
                 return found
-        spec = session_spec(app, self._given, self._turn, self._out)
-        return await sessions.create(app, spec, name=name, provision=False, ephemeral=self._throw_away)
+        spec = session_spec(app, self._given, self._setup, self._turn, self._out)
+        return await sessions.create(
+            app,
+            spec,
+            name=name,
+            provision=bool(spec.clones),  # a clone that fails leaves no session
+            ephemeral=self._throw_away,
+            report=lambda step: self._out.story(step, "dim"),
+        )
 
     async def _watch(self, app: App, session: Session, said: str, interrupts: Interrupts) -> int:
         attended = can_ask()
         message = build_message(said, self._message, self._turn, session, attended=attended)
         watch = watcher(self._out, streams=True)
-        code = await drive(app, session, message, watch, self._out, interrupts, attended=attended)
+        hook = hook_command(self._message)
+        code = await drive(app, session, message, watch, self._out, interrupts, attended=attended, hook=hook)
         if not self._throw_away:
             self._out.story(f"Go on with: agentctl sessions stream {session.name} MESSAGE", "dim")
         return code
 
     async def _submit(self, app: App, session: Session, said: str) -> int:
         message = build_message(said, self._message, self._turn, session, attended=False)
-        turn_id = await turns.submit(app, session.id, message, lambda step: self._out.story(step, "dim"))
+        sent = await turns.send(app, session.id, message, lambda step: self._out.story(step, "dim"))
         if self._out.json:
-            self._out.envelope({"session_id": session.id, "session": session.name, "turn_id": turn_id})
+            self._out.envelope({"session_id": session.id, "session": session.name, **sent})
         else:
             write_text(f"{session.id if self._out.quiet else session.name}\n")
             self._out.story(f"Follow it with: agentctl sessions events {session.name} --follow", "dim")

@@ -15,8 +15,10 @@ from agentctl.cli.options import Labels, NoProvision, OutputOptions, SessionRef,
 from agentctl.cli.output import Output, is_terminal, write_story, write_text
 from agentctl.cli.plain_output import print_fields, print_table
 from agentctl.cli.running import run_async
+from agentctl.cli.setup_options import HomeFile, SetupOptions
 from agentctl.cli.spec import session_spec
 from agentctl.cli.story import usage_facts
+from agentctl.cli.untrusted import one_line
 from agentctl.errors import UsageError
 from agentctl.ops.app import App
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from agentctl.model import Session
 
 STATUSES = ("new", "starting", "idle", "busy", "waiting", "stalled", "hibernated", "dead")
+NEVER_IN_LINE = ("new", "idle")
+"""Sessions of these statuses have no message that waits to run."""
+
 NEWEST = 50
 
 
@@ -32,9 +37,11 @@ NEWEST = 50
     agentctl sessions create my-work --agent claude
     agentctl sessions create --agent mock --permissions deny --no-provision
     agentctl sessions create --agent-command "my-agent --acp" --cwd ~/project
+    agentctl sessions create web --agent codex --secret GITHUB_TOKEN --skill ./skills/review --pre-start "npm ci"
 """)
 def create(
     given: SpecOptions,
+    setup: SetupOptions,
     turn: TurnOptions,
     output: OutputOptions,
     name: Annotated[
@@ -44,6 +51,7 @@ def create(
         bool, typer.Option("--if-not-exists", help="Return the session that is there, if it has the same options.")
     ] = False,
     no_provision: NoProvision = False,
+    file: HomeFile = None,
 ) -> int:
     """Create a session and start its agent."""
     from agentctl.ops import sessions as ops
@@ -52,7 +60,7 @@ def create(
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
-            spec = session_spec(app, given, turn, out)
+            spec = session_spec(app, given, setup, turn, out, file or ())
             session = await ops.create(
                 app,
                 spec,
@@ -92,6 +100,7 @@ def list_(
 ) -> int:
     """List sessions, the latest first."""
     from agentctl.ops import sessions as ops
+    from agentctl.ops import turns
 
     out = output.output
     wanted = [values.choice(s, STATUSES, "--status") for s in status or ()]
@@ -100,26 +109,32 @@ def list_(
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
             found = await ops.listing(app, limit=None if everything else limit, labels=labels, statuses=wanted)
-        _show_list(out, found, cut=not everything and len(found) == limit)
+            queued = {s.id: len(turns.in_line(app, s)) for s in found if s.status not in NEVER_IN_LINE}
+        _show_list(out, found, queued, cut=not everything and len(found) == limit)
 
     return run_async(body)
 
 
-def _show_list(out: Output, found: list[Session], *, cut: bool) -> None:
+def _show_list(out: Output, found: list[Session], queued: dict[str, int], *, cut: bool) -> None:
     from agentctl.ops import sessions as ops
 
     if out.json:
-        out.envelope([ops.to_json(s) for s in found])
+        out.envelope([{**ops.to_json(s), "queued": queued.get(s.id, 0)} for s in found])
     elif out.quiet:
         write_text("".join(f"{s.id}\n" for s in found))
     elif not found:
         out.story("There is no session. Create one with: agentctl sessions create NAME --agent mock")
     else:
         now = time.time()
-        rows = [(s.name, s.spec.agent, s.status, age(now - s.updated_at), s.title or "", s.id) for s in found]
+        rows = [(s.name, s.spec.agent, _state(s, queued), age(now - s.updated_at), s.title or "", s.id) for s in found]
         print_table(out, ("name", "agent", "status", "active", "title", "id"), rows)
         if cut:
             out.story(f"These are the newest {len(found)}; --all shows the rest.", "dim")
+
+
+def _state(session: Session, queued: dict[str, int]) -> str:
+    waiting = queued.get(session.id)
+    return f"{session.status}, {waiting} in line" if waiting else session.status
 
 
 def age(seconds: float) -> str:
@@ -137,12 +152,14 @@ def age(seconds: float) -> str:
 def get(session: SessionRef, output: OutputOptions) -> int:
     """Show one session, and what its agent says of itself while it is alive."""
     from agentctl.ops import sessions as ops
+    from agentctl.ops import turns
 
     out = output.output
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
             data = await ops.details(app, session)
+            data["queue"] = (data["live"] or {}).get("queue") or turns.in_line(app, ops.get(app, data["id"]))
         if out.json:
             out.envelope(data)
         elif out.quiet:
@@ -165,6 +182,7 @@ def _fields(data: dict[str, Any]) -> list[tuple[str, str]]:
         ("events", str(data["last_sequence"])),
         ("created", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(data["created_at"]))),
         ("waiting", str(len(live.get("requests") or ())) if live.get("requests") else ""),
+        ("in line", "\n".join(f"{m['turn_id']}  {one_line(m['text'], 60)}" for m in data["queue"])),
     ]
     return fields
 

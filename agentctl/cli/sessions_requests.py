@@ -12,7 +12,7 @@ from agentctl.cli import values
 from agentctl.cli.complete import sessions as complete_sessions
 from agentctl.cli.lazy import examples
 from agentctl.cli.message import can_ask
-from agentctl.cli.options import OutputOptions, SessionRef
+from agentctl.cli.options import OutputOptions, RequestHook, SessionRef
 from agentctl.cli.output import Output, write_text
 from agentctl.cli.plain_output import print_table
 from agentctl.cli.running import run_async
@@ -22,6 +22,8 @@ from agentctl.ops.app import App
 
 if TYPE_CHECKING:
     from agentctl.cli.interrupts import Interrupts
+    from agentctl.cli.prompts import Answer
+    from agentctl.cli.request_hook import HookAnswer
     from agentctl.model import Request
 
 REPLIES = ("once", "always", "reject")
@@ -84,6 +86,7 @@ def request_json(request: Request, session: str) -> dict[str, Any]:
     agentctl sessions answer my-work --reply once
     agentctl sessions answer my-work req_1 --reply reject
     agentctl sessions answer my-work req_2 --content '{"branch": "main"}'
+    agentctl sessions answer my-work --request-hook ./policy.py
 """)
 def answer(
     session: SessionRef,
@@ -102,15 +105,16 @@ def answer(
     content: Annotated[
         str | None, typer.Option("--content", metavar="JSON", help="The fields of a question's answer.")
     ] = None,
+    request_hook: RequestHook = None,
 ) -> int:
-    """Answer a permission request or a question; on a terminal it is shown and asked."""
+    """Answer a permission request or a question; on a terminal it is shown and asked, unless a hook knows."""
     from agentctl.ops import sessions, turns
 
     out = output.output
     given = [v for v in (reply, option, content) if v is not None]
     if len(given) > 1:
         raise UsageError("The answer is given twice.", hint="Give --reply, --option or --content: one of them.")
-    if not given and not can_ask():
+    if not given and request_hook is None and not can_ask():
         raise UsageError("What is the answer?", hint="Give --reply once|always|reject, --option ID or --content JSON.")
     fields = values.json_object(content, "--content") if content is not None else None
 
@@ -119,7 +123,7 @@ def answer(
             said: dict[str, Any] = {"reply": reply, "option_id": option, "content": fields}
             chosen = request
             if not given:
-                chosen, said = await _asked(app, session, request, out)
+                chosen, said = await _asked(app, session, request, out, request_hook)
             done = await turns.answer(app, session, chosen, **said)
             name = sessions.get(app, session).name
         if out.json:
@@ -130,17 +134,40 @@ def answer(
     return run_async(body)
 
 
-async def _asked(app: App, ref: str, request_id: str | None, out: Output) -> tuple[str, dict[str, Any]]:
-    from agentctl.cli.keyboard import KeyboardGone
-    from agentctl.cli.prompts import ask
+async def _asked(
+    app: App, ref: str, request_id: str | None, out: Output, hook: str | None
+) -> tuple[str, dict[str, Any]]:
+    """What the hook says to the request, else the person."""
     from agentctl.ops import turns
 
     waiting = [r for r in await turns.requests(app, ref) if request_id in (None, r.id)]
     if not waiting:
         raise RequestNotFound("No such request waits.", hint=f"See agentctl sessions requests {ref}")
-    try:
-        answer = await ask(waiting[0].data, out)
-    except KeyboardGone as e:
-        raise UsageError("No answer was given; the request goes on waiting.") from e
+    hooked = await _hook_says(app, waiting[0], hook) if hook is not None else None
+    answer: HookAnswer | Answer = hooked or await _person_says(waiting[0], out)
     out.story(f"→ {answer.said}", "dim")
     return waiting[0].id, {"reply": answer.reply, "option_id": answer.option_id, "content": answer.content}
+
+
+async def _hook_says(app: App, request: Request, hook: str) -> HookAnswer | None:
+    from agentctl.cli.request_hook import HookFailed, ask_hook, command_of
+    from agentctl.ops.turn_stream import stored
+
+    [event] = next(stored(app, request.session_id, request.sequence - 1, limit=1))
+    try:
+        answer = await ask_hook(command_of(hook), event.body, request.data)
+    except HookFailed as e:
+        raise UsageError(str(e)) from e
+    if answer is None and not can_ask():
+        raise UsageError("The request hook leaves the request open; it goes on waiting.")
+    return answer
+
+
+async def _person_says(request: Request, out: Output) -> Answer:
+    from agentctl.cli.keyboard import KeyboardGone
+    from agentctl.cli.prompts import ask
+
+    try:
+        return await ask(request.data, out)
+    except KeyboardGone as e:
+        raise UsageError("No answer was given; the request goes on waiting.") from e

@@ -8,7 +8,7 @@ import typer
 
 from agentctl.cli.failed_turn import result_line_on_error
 from agentctl.cli.lazy import examples
-from agentctl.cli.message import build_message, can_ask, message_text
+from agentctl.cli.message import build_message, can_ask, hook_command, message_text, only_watched, when_busy
 from agentctl.cli.options import MessageOptions, OutputOptions, SessionRef, TurnOptions
 from agentctl.cli.output import Output, write_text
 from agentctl.cli.running import run_async
@@ -25,7 +25,7 @@ Text = Annotated[
 @examples("""
     agentctl sessions send my-work "Run the tests"
     git diff | agentctl sessions send my-work "Review this change" --json
-    agentctl sessions send my-work -f prompt.md --no-wait
+    agentctl sessions send my-work -f prompt.md --no-wait --queue
 """)
 def send_message(
     session: SessionRef,
@@ -44,6 +44,7 @@ def send_message(
 @examples("""
     agentctl sessions stream my-work "Fix the failing test"
     agentctl sessions stream my-work "Explain" --attach screenshot.png
+    agentctl sessions stream my-work "No, the other file" --interrupt
     agentctl sessions stream my-work "Go on" --json | jq -r 'select(.type == "result").outcome'
 """)
 def send_message_stream(
@@ -63,9 +64,11 @@ def _send(ref: str, text: str | None, given: MessageOptions, turn: TurnOptions, 
             attended = can_ask()
             message = build_message(said, given, turn, session, attended=attended)
             watch = watcher(out, streams=streams)
-            return await drive(app, session, message, watch, out, interrupts, attended=attended)
+            return await drive(app, session, message, watch, out, interrupts, attended=attended, hook=hook)
 
     with result_line_on_error(out, ref, streams=streams) as failed:
+        hook = hook_command(given)
+        when_busy(given)
         said = message_text(text, given, out)
         return run_async(body)
     return failed.exit_code
@@ -74,43 +77,49 @@ def _send(ref: str, text: str | None, given: MessageOptions, turn: TurnOptions, 
 def _submit(ref: str, text: str | None, given: MessageOptions, turn: TurnOptions, out: Output) -> int:
     from agentctl.ops import sessions, turns
 
+    only_watched("--no-wait", given, turn)
+    when_busy(given)
     said = message_text(text, given, out)
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
             session = sessions.get(app, ref)
             message = build_message(said, given, turn, session, attended=False)
-            turn_id = await turns.submit(app, session.id, message, lambda step: out.story(step, "dim"))
+            sent = await turns.send(app, session.id, message, lambda step: out.story(step, "dim"))
         if out.json:
-            out.envelope({"session_id": session.id, "session": session.name, "turn_id": turn_id})
-        else:
-            write_text(f"{turn_id}\n")
+            out.envelope({"session_id": session.id, "session": session.name, **sent})
+            return
+        write_text(f"{sent['turn_id']}\n")
+        if sent["position"]:
+            out.story(f"It is number {sent['position']} in line.", "dim")
 
     return run_async(body)
 
 
 @examples("""
     agentctl sessions cancel my-work
+    agentctl sessions cancel my-work --turn trn_01abc
     agentctl sessions cancel my-work --kill
 """)
 def cancel(
     session: SessionRef,
     output: OutputOptions,
+    turn: Annotated[str | None, typer.Option("--turn", metavar="ID", help="This one, running or in line.")] = None,
     kill: Annotated[bool, typer.Option("--kill", help="Kill the agent rather than ask it.")] = False,
 ) -> int:
-    """Cancel the running turn."""
+    """Cancel the running turn, or one that waits in line."""
     from agentctl.ops import turns
 
     out = output.output
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
-            done = await turns.cancel(app, session, kill=kill)
+            done = await turns.cancel(app, session, turn_id=turn, kill=kill)
         if out.json:
             out.envelope(done)
         elif done["cancelled"]:
             write_text(f"{done['turn_id']}\n")
         else:
-            out.story("No turn is running.")
+            out.story("No turn is running." if turn is None else f"The turn {turn} neither runs nor waits in line.")
 
     return run_async(body)

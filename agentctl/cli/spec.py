@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from agentctl.cli import values
+from agentctl.cli.setup_options import SetupOptions, spec_fields
 from agentctl.errors import Conflict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agentctl.cli.options import SpecOptions, TurnOptions
     from agentctl.cli.output import Output
-    from agentctl.model import OnLost, Permissions, Session, SessionSpec
+    from agentctl.model import OnInterrupt, OnLost, Permissions, Session, SessionSpec
     from agentctl.ops.app import App
 
 
-def session_spec(app: App, given: SpecOptions, turn: TurnOptions, out: Output) -> SessionSpec:
-    """The spec of a new session: options, then configuration, then defaults. Nothing is changed by asking."""
+def session_spec(
+    app: App, given: SpecOptions, setup: SetupOptions, turn: TurnOptions, out: Output, files: Sequence[str] = ()
+) -> SessionSpec:
+    """The spec of a new session: options, then configuration, then defaults. Nothing is changed by asking, but secrets
+    that were given directly are with ``app`` then."""
     from agentctl.model import SessionSpec
 
     config = app.config
@@ -28,19 +34,40 @@ def session_spec(app: App, given: SpecOptions, turn: TurnOptions, out: Output) -
         volume=given.volume or "default",
         workspace=given.workspace,
         cwd=_cwd(given.cwd, provider),
+        root=given.root,
         model=given.model or config.model,
         mode=given.mode or config.mode,
         thought_level=given.thought_level,
         env=values.environment(given.env or ()),
         env_files=values.existing_files(given.env_file or (), "--env-file"),
-        mcp_servers=values.mcp_servers(given.mcp_server or ()),
         permissions=cast("Permissions", turn.permissions or config.permissions or "ask"),
+        clones=_clones(given),
         policy=values.policy_file(given.policy),
         labels=values.pairs(given.label or (), "--label"),
         origin=given.origin or app.origin,
         timeout_s=turn.timeout or config.timeout,
+        start_timeout_s=given.start_timeout,
         on_lost=cast("OnLost", turn.on_lost or "fail"),
+        on_interrupt=cast("OnInterrupt", turn.on_interrupt or "fail"),
+        **spec_fields(setup, given.mcp_server or (), files),
+        secrets=_secrets(app, setup),
+        **_limits(stall_timeout_s=turn.stall_timeout, idle_timeout_s=given.idle_timeout),
     )
+
+
+def _secrets(app: App, setup: SetupOptions) -> tuple[dict[str, Any], ...]:
+    if not setup.secret:
+        return ()
+    from agentctl.cli.secrets import secrets_given
+
+    given = secrets_given(setup.secret, app.environ, ephemeral=setup.secret_ephemeral)
+    app.given_secrets.update(given.values)
+    return given.sources
+
+
+def _limits(**given: float | None) -> dict[str, Any]:
+    """Those that were given; a spec says None for never, where the command line says 0."""
+    return {name: limit or None for name, limit in given.items() if limit is not None}
 
 
 def _agent(app: App, given: SpecOptions, out: Output) -> str:
@@ -53,6 +80,14 @@ def _agent(app: App, given: SpecOptions, out: Output) -> str:
     name, reason = default_agent(app)
     out.story(f"Using the agent {name}: {reason}", "dim")
     return name
+
+
+def _clones(given: SpecOptions) -> tuple[dict[str, Any], ...]:
+    if not given.clone and given.clone_token_env is None:
+        return ()
+    from agentctl.cli.clone_option import clones
+
+    return clones(given.clone or (), given.clone_token_env)
 
 
 def _cwd(given: str | None, provider: str) -> str | None:

@@ -143,7 +143,8 @@ def _outcome(result: Result) -> str:
         case "limit":
             return f"Stopped unfinished ({result.stop_reason})"
         case "timeout":
-            return "Stopped at the timeout"
+            stalled = (result.error or {}).get("code") == "stalled"
+            return "Stopped: the agent had fallen silent" if stalled else "Stopped at the timeout"
         case "failed":
             return f"Failed: {message}" if message else "Failed"
         case outcome:

@@ -18,8 +18,10 @@ from agentctl.events import Event
 if TYPE_CHECKING:
     from agentctl.model import Session
     from agentctl.ops.app import App
+    from agentctl.ops.interrupted import TurnChain
     from agentctl.ops.result import Result
-    from agentctl.ops.turns import Message, TurnStream
+    from agentctl.ops.turn_stream import TurnStream
+    from agentctl.ops.turns import Message
 
 Json = dict[str, Any]
 
@@ -39,6 +41,8 @@ class Watcher(Protocol):
 
     def resume(self) -> None: ...
 
+    def cut_off(self, line: str) -> None: ...
+
     def finish(self, session: Session, result: Result) -> None: ...
 
     def close(self) -> None: ...
@@ -56,6 +60,7 @@ class ViewWatcher:
         self.note = view.note
         self.pause = view.pause
         self.resume = view.resume
+        self.cut_off = view.cut_off
         self.close = view.close
 
     def finish(self, session: Session, result: Result) -> None:
@@ -78,6 +83,9 @@ class JsonWatcher:
 
     def note(self, line: str, style: str = "") -> None:
         self._out.story(line, style)
+
+    def cut_off(self, line: str) -> None:
+        self._out.story(line, "warning")
 
     def begin(self) -> None: ...
 
@@ -113,39 +121,73 @@ def watcher(out: Output, *, streams: bool) -> Watcher:
 
 
 async def drive(
-    app: App, session: Session, message: Message, watch: Watcher, out: Output, interrupts: Interrupts, *, attended: bool
+    app: App,
+    session: Session,
+    message: Message,
+    watch: Watcher,
+    out: Output,
+    interrupts: Interrupts,
+    *,
+    attended: bool,
+    hook: tuple[str, ...] = (),
 ) -> int:
     """Send the message, watch its turn to the end, and return the exit code of its result.
 
-    Ctrl-C and SIGTERM cancel the turn, a second one kills it; a closed terminal leaves it running.
+    Ctrl-C and SIGTERM cancel the turn, a second one kills it; a closed terminal leaves it running. ``hook`` is the
+    command that is asked before anybody else.
     """
-    from agentctl.ops.turns import open_turn
+    from agentctl.ops.interrupted import open_turns
 
     try:
-        async with open_turn(app, session.id, message, watch.step) as turn:
-            await _Driver(turn, watch, out, interrupts, attended).run()
-            watch.finish(turn.session, turn.result)
-            return interrupts.code or turn.result.exit_code
+        async with open_turns(app, session.id, message, watch.step, watch.cut_off) as chain:
+            requests = _requests(chain, watch, out, attended=attended, hook=hook)
+            await _Driver(chain, watch, requests, interrupts).run()
+            watch.finish(chain.session, chain.result)
+            _say_what_helps(chain.result, watch)
+            return interrupts.code or chain.result.exit_code
     finally:
         watch.close()
 
 
+def _say_what_helps(result: Result, watch: Watcher) -> None:
+    """A turn that was cut off goes on by a command, which has to be known."""
+    if result.outcome == "interrupted" and result.error and result.error.get("hint"):
+        watch.note(str(result.error["hint"]))
+
+
+def _requests(chain: TurnChain, watch: Watcher, out: Output, *, attended: bool, hook: tuple[str, ...]) -> Requests:
+    asked = Attended(chain.answer, watch, out) if attended else Unattended(chain.session.name, watch.note)
+    if not hook:
+        return asked
+    from agentctl.cli.request_hook import HookedRequests
+
+    return HookedRequests(hook, chain.answer, watch.note, asked)
+
+
+def _place(position: int) -> str:
+    if position == 1:
+        return "Waiting for the running turn to end …"
+    return f"Waiting in line behind {position} turns …"
+
+
 class _Driver:
-    def __init__(self, turn: TurnStream, watch: Watcher, out: Output, interrupts: Interrupts, attended: bool) -> None:
-        self._turn = turn
+    def __init__(self, chain: TurnChain, watch: Watcher, requests: Requests, interrupts: Interrupts) -> None:
+        self._chain = chain
         self._watch = watch
         self._interrupts = interrupts
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
-        self._requests: Requests = (
-            Attended(turn.answer, watch, out, self._failed) if attended else Unattended(turn.session.name, watch.note)
-        )
+        self._requests = requests
+        self._requests.report_failures_to(self._failed)
+        self._begun: TurnStream | None = None
+        self._waiting: TurnStream | None = None
 
     async def run(self) -> None:
         self._interrupts.handler = self._interrupted
-        self._watch.begin()
+        self._follow()
         try:
-            async for batch in self._turn:
+            async for batch in self._chain:
+                self._follow()
                 self._watch.feed(batch)
                 self._requests.feed(batch)
         except asyncio.CancelledError:
@@ -158,12 +200,24 @@ class _Driver:
             for task in self._tasks:
                 task.cancel()
 
+    def _follow(self) -> None:
+        """Say that the agent works on this turn now, or that others come first."""
+        turn = self._chain.turn
+        if turn is None or turn is self._begun:
+            return
+        if not turn.in_line:
+            self._begun = turn
+            self._watch.begin()
+        elif turn is not self._waiting:
+            self._waiting = turn
+            self._watch.step(_place(turn.position or 1))
+
     def _failed(self, error: BaseException) -> None:
         self._failure = error
         self._interrupts.stop()
 
     def _interrupted(self, number: signal.Signals, count: int) -> None:
-        if number == signal.SIGHUP or count > 2:
+        if number == signal.SIGHUP or count > 2 or self._chain.turn is None:
             self._interrupts.stop()
             return
         again = " Once more kills the agent." if number == signal.SIGINT else ""
@@ -174,6 +228,6 @@ class _Driver:
 
     async def _cancel(self, *, kill: bool) -> None:
         try:
-            await self._turn.cancel(kill=kill)
+            await self._chain.cancel(kill=kill)
         except AgentctlError as e:
             self._watch.note(e.message, "warning")

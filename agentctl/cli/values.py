@@ -38,6 +38,11 @@ def duration(text: str) -> float:
         raise UsageError(f"'{text}' is not a time.", hint=hint) from None
 
 
+def duration_or_never(text: str) -> float:
+    """As ``duration``; ``0`` is 0.0 and means never."""
+    return 0.0 if text.strip() in ("0", "0s") else duration(text)
+
+
 def pairs(given: Iterable[str], option: str) -> dict[str, str]:
     """``["k=v", …]`` as a dict; the last one of a key counts."""
     found = {}

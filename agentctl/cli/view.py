@@ -66,6 +66,10 @@ class View:
     def resume(self) -> None:
         """The terminal is ours again."""
 
+    def cut_off(self, line: str) -> None:
+        """The turn died in the middle, as ``line`` says, and another one follows."""
+        self.note(line, "warning")
+
     def finish(self, result: Result) -> None:
         """The turn has ended."""
 

@@ -12,7 +12,8 @@ from agentctl.agents import recipes
 from agentctl.agents.installed import Installed, installed
 from agentctl.agents.schema import AgentRecipe
 from agentctl.errors import CredentialsMissing
-from agentctl.model import Permissions, SessionSpec
+from agentctl.model import Permissions, SessionSpec, UserAgent
+from agentctl.ops import user_agents
 
 if TYPE_CHECKING:
     from agentctl.ops.app import App
@@ -22,13 +23,23 @@ DEFAULT_CANDIDATES = ("claude", "codex", "opencode")
 
 
 def list_agents(app: App) -> list[Json]:
-    """One row per built-in agent: ``{"name", "title", "builtin", "installed": version|null, "wanted", "status",
-    "can_ask": true|false|null, "credentials", "description", "note"}``; ``can_ask`` null means that nobody measured it.
+    """One row per built-in agent, then those that the user made (with ``"from"``): ``{"name", "title", "builtin",
+    "installed": version|null, "wanted", "status", "can_ask": true|false|null, "credentials", "description", "note"}``;
+    ``can_ask`` null means that nobody measured it.
 
     ``status``: ``built in``, ``installed``, ``outdated`` (another version than this agentctl wants), ``on PATH``,
     ``not installed``. ``credentials``: where they come from, ``missing``, ``not needed`` or ``its own login``.
     """
-    return [_row(app, recipe) for recipe in recipes.load_all()]
+    built_in = [_row(app, recipe) for recipe in recipes.load_all()]
+    return [*built_in, *(_made_row(app, agent) for agent in app.store.user_agents())]
+
+
+def _made_row(app: App, agent: UserAgent) -> Json:
+    """A user's agent: installed, able and known as the one that it was made from."""
+    base = recipes.load(agent.base)
+    row = _row(app, base)
+    title = f"{base.title} as {agent.name}"
+    return {**row, "name": agent.name, "title": title, "builtin": False, "from": agent.base, "description": ""}
 
 
 def _row(app: App, recipe: AgentRecipe) -> Json:
@@ -69,7 +80,11 @@ def _credentials_word(app: App, recipe: AgentRecipe) -> str:
 
 
 def get_agent(app: App, name: str) -> Json:
-    """All that the recipe says, and how things stand on this machine. Raise ``AgentNotFound``."""
+    """All that the recipe says, and how things stand on this machine; of a user's agent what it sets. Raise
+    ``AgentNotFound``."""
+    made = app.store.user_agent(name)
+    if made is not None:
+        return {**_made_row(app, made), **user_agents.to_json(made)}
     recipe = recipes.find(name)
     facts = asdict(recipe)
     have = installed(app.paths, recipe.name, recipe.version) or installed(app.paths, recipe.name)

@@ -28,6 +28,8 @@ class App:
         self.paths = paths
         self.environ = environ
         self.prespawned: Prespawned | None = None
+        self.given_secrets: dict[str, str] = {}
+        """Values that the user gave to this command; they go before those that a session's secrets are kept as."""
         self._providers: dict[str, Provider] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -54,9 +56,25 @@ class App:
 
     @cached_property
     def store(self) -> Store:
-        from agentctl.store.sqlite import SqliteStore
+        from agentctl.store.lookup import open_store
 
-        return SqliteStore(self.paths.ensure().database)
+        return open_store(self.paths.ensure(), self.config.database_url)
+
+    @cached_property
+    def place(self) -> str:
+        """Where this state directory's volumes lie, for the other machines that share the store; ``""`` when it is not
+        shared."""
+        if self.config.database_url is None:
+            return ""
+        from agentctl.store.place import place_of, this_machine
+
+        place = place_of(self.paths)
+        self.store.meta(_machine_key(place), f"{this_machine()} ({self.paths.root})")
+        return place
+
+    def machine_of(self, place: str) -> str:
+        """The machine and the state directory that were at ``place`` when it was first used, to be told to users."""
+        return self.store.meta(_machine_key(place), "another machine")
 
     @cached_property
     def origin(self) -> str:
@@ -90,3 +108,7 @@ class App:
         spawned, self.prespawned = self.prespawned, None
         provider.use(spawned)
         return spawned.sandbox_id
+
+
+def _machine_key(place: str) -> str:
+    return f"machine of {place}"

@@ -5,15 +5,25 @@ Everything here is derived from the log and idempotent: whoever mirrors, and how
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from agentctl.errors import SequenceExpired
 from agentctl.events import Event
 from agentctl.model import Request, Session, Turn
 from agentctl.ops.app import App
+from agentctl.ops.elsewhere import is_elsewhere
+
+if TYPE_CHECKING:
+    from agentctl.supervisor.log import Record
 
 Json = dict[str, Any]
+SYNC_BYTES = 1024 * 1024
+"""Of the log at a time: each page is a transaction."""
 
 
 def apply(app: App, session_id: str, batch: list[Event]) -> None:
@@ -22,36 +32,59 @@ def apply(app: App, session_id: str, batch: list[Event]) -> None:
     The events come last: whoever dies in here leaves them to be mirrored again, with the rows that they make. A batch
     that ends before what is mirrored is history, and says nothing of how the session is now.
     """
-    if not batch:
-        return
+    if batch:
+        telling = [event for event in batch if not event.type.startswith("item.")]
+        _mirror(app, session_id, telling, [(event.sequence, event.line) for event in batch])
+
+
+def _mirror(app: App, session_id: str, telling: list[Event], lines: list[tuple[int, bytes]]) -> None:
+    """``telling`` are the events that rows are made of: all but those of items, which are by far the most."""
     fields: Json = {}
-    for event in batch:
-        if not event.type.startswith("item."):  # by far the most, and no row is made of them
-            fields.update(_fields_of(event))
-            _keep_turn(app, session_id, event)
-            _keep_request(app, session_id, event)
-    if fields and batch[-1].sequence >= app.store.session(session_id).last_sequence:
+    for event in telling:
+        fields.update(_fields_of(app, session_id, event))
+        _keep_turn(app, session_id, event)
+        _keep_request(app, session_id, event)
+    if fields and lines[-1][0] >= app.store.session(session_id).last_sequence:
         app.store.update_session(session_id, **fields)
-    app.store.add_events(session_id, ((e.sequence, e.line) for e in batch))
+    app.store.add_events(session_id, lines)
 
 
 def from_volume(app: App, session: Session) -> Session:
-    """Bring the mirror up to date from the log on the volume, where this host can reach it."""
-    import json
-
-    from agentctl.supervisor.log import LogReader
-
+    """Bring the mirror up to date from the log on the volume, where this host can reach it. What retention dropped from
+    the log before it was mirrored stays missing; ``history.py`` tells its readers."""
+    if is_elsewhere(app, session):
+        return session
     volume = app.store.volume(session.spec.provider, session.spec.volume)
     provider = app.provider(session.spec.provider)
     directory = provider.volume_path(volume, log_path(session.id)) if volume else None
     if directory is None or not directory.is_dir():
         return session
-    reader = LogReader(directory)
-    after = session.last_sequence
-    while page := reader.read(after):
-        after = page[-1].sequence
-        apply(app, session.id, [Event(r.sequence, json.loads(r.line), r.line) for r in page])
+    for page in _pages(directory, session.last_sequence):
+        telling = [Event(r.sequence, json.loads(r.line), r.line) for r in page if not _is_of_item(r.line)]
+        _mirror(app, session.id, telling, [(r.sequence, r.line) for r in page])
     return app.store.session(session.id)
+
+
+def _pages(directory: Path, after: int) -> Iterator[list[Record]]:
+    from agentctl.supervisor.log import LogReader
+
+    reader = LogReader(directory)
+    while True:
+        try:
+            page = reader.read(after, max_bytes=SYNC_BYTES)
+        except SequenceExpired as e:
+            after = e.details["first"] - 1
+            continue
+        if not page:
+            return
+        yield page
+        after = page[-1].sequence
+
+
+def _is_of_item(line: bytes) -> bool:
+    """Told from the bytes, since parsing is half of the cost of a long history. No member before ``data`` can hold an
+    unescaped quote, and so not what is looked for."""
+    return b'"type":"item.' in line[: line.find(b',"data":')]
 
 
 def log_path(session_id: str) -> str:
@@ -61,17 +94,38 @@ def log_path(session_id: str) -> str:
 
 def open_turn_of(app: App, session_id: str) -> Turn | None:
     """The turn that began and, as far as the log tells, has not ended."""
-    return next((t for t in reversed(app.store.turns(session_id)) if t.status != "ended"), None)
+    return next((t for t in reversed(app.store.turns(session_id, open_only=True)) if t.status != "queued"), None)
 
 
-def _fields_of(event: Event) -> Json:
+def queued_messages(app: App, session_id: str) -> list[Json]:
+    """The messages that were acknowledged and not begun, in the order in which they are to run: one that was to
+    interrupt goes before those that were to wait."""
+    waiting = [t for t in app.store.turns(session_id, open_only=True) if t.status == "queued"]
+    messages = [m for t in waiting if (m := _queued_message(app, t)) is not None]
+    first = [m for m in messages if m.get("whenBusy") == "interrupt"]
+    return [*reversed(first), *(m for m in messages if m.get("whenBusy") != "interrupt")]
+
+
+def _queued_message(app: App, turn: Turn) -> Json | None:
+    """What was said, as the ``turn.queued`` event has it."""
+    sequence = turn.first_sequence or 1
+    for number, line in app.store.events(turn.session_id, offset=sequence - 1, limit=1):
+        if number == sequence:
+            message: Json = json.loads(line)["data"]["message"]
+            return {**message, "turnId": turn.id}
+    return None
+
+
+def _fields_of(app: App, session_id: str, event: Event) -> Json:
     """What an event changes in the session's row."""
     data = event.data
     match event.type:
         case "turn.started":
             return {"status": "busy", "last_turn_id": data["turn_id"]}
         case "turn.ended":
-            return _fields_of_end(data)
+            return {} if _is_queued(app, session_id, data["turn_id"]) else _fields_of_end(data)
+        case "turn.stalled":
+            return {"status": "stalled"}
         case "permission.requested" | "question.requested":
             return {"status": "waiting"}
         case "permission.resolved" | "question.resolved":
@@ -95,17 +149,24 @@ def _fields_of_end(data: Json) -> Json:
     return fields
 
 
+def _is_queued(app: App, session_id: str, turn_id: str) -> bool:
+    """Whether a turn never began: it was taken out of the line, and says nothing of how the session is."""
+    turn = app.store.turn(session_id, turn_id)
+    return turn is not None and turn.status == "queued"
+
+
 def _keep_turn(app: App, session_id: str, event: Event) -> None:
-    if event.type not in ("turn.started", "turn.ended"):
+    if event.type not in ("turn.queued", "turn.started", "turn.ended"):
         return
     turn_id = event.data["turn_id"]
     known = app.store.turn(session_id, turn_id)
-    if event.type == "turn.started":
-        if known is None or known.first_sequence is None:
+    if event.type != "turn.ended":
+        queued = event.type == "turn.queued"
+        if known is None or (known.status == "queued" and not queued):
             begun = Turn(
                 id=turn_id,
                 session_id=session_id,
-                status="running",
+                status="queued" if queued else "running",
                 created_at=known.created_at if known else _time_of(event),
                 first_sequence=event.sequence,
             )
@@ -132,7 +193,7 @@ def _keep_turn(app: App, session_id: str, event: Event) -> None:
 def _lapse_requests(app: App, session_id: str, ended: Event) -> None:
     """What still waits when its turn has ended was asked by an agent that died with its supervisor."""
     for request in app.store.requests(session_id):
-        if request.turn_id == ended.turn_id and request.sequence < ended.sequence:
+        if request.turn_id == ended.data["turn_id"] and request.sequence < ended.sequence:
             app.store.put_request(replace(request, status="resolved", resolution={"metadata": {"by": "agent"}}))
 
 

@@ -1,27 +1,25 @@
 """From a session to its living supervisor: found when it lives, brought up when it does not, never twice.
 
-A sandbox is made under the session's lease. Its handle is stored before anything is asked of it, so that whatever dies
-afterwards, the next command finds what is there instead of making another.
+A sandbox is made under the session's lease (``provision.py``), so that of many commands one makes it and the others
+find it. A supervisor may live without its session: when it was brought up for files, commands or a shell, none of which
+need the agent or its credentials. The next message opens the session in that same supervisor, and brings the
+credentials along as they are then; nothing that runs in the sandbox is disturbed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from importlib import import_module
-from pathlib import Path
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agentctl import errors, ids
-from agentctl.model import Lease, Sandbox, Session, SessionSpec, Volume
-from agentctl.ops import mirror
+from agentctl import errors
+from agentctl.model import Lease, Session
+from agentctl.ops import launch, mirror, provision
+from agentctl.ops.elsewhere import require_here
 from agentctl.ops.report import Report
-from agentctl.wire import Boot, Recipe
 
 if TYPE_CHECKING:
     from agentctl.ops.app import App
@@ -29,15 +27,24 @@ if TYPE_CHECKING:
     from agentctl.supervisor_client import SupervisorClient
 
 Json = dict[str, Any]
-LEASE_S = 300.0
-"""Longer than any bring-up: a lease that ran out under a living holder would let a second one in."""
+LEASE_S = 60.0
+"""Of a holder on another machine nothing is known but this: who lives renews it, who died is waited for so long."""
 
+RENEW_S = 15.0
 LEASE_WAIT_S = 60.0
 START_TIMEOUT_S = 180.0
-SNAPSHOT_TIMEOUT_S = 15.0
+START_MARGIN_S = 90.0
+"""On top of ``--start-timeout``: an agent's young session may have to be left alone for a minute first."""
+
+PRE_START_S = 900.0
+"""For each command of ``--pre-start``."""
+
+ASK_S = 15.0
+ASK_AGAIN_S = 3.0
 """A supervisor answers at once; one that is asked twice and says nothing for so long is taken for dead."""
 
-IDLE_TIMEOUT_S = 180.0
+WITHOUT_AGENT = ("new", "hibernated")
+"""What a session's row says while no agent is to be expected, even where its sandbox lives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +59,17 @@ class Link:
 @asynccontextmanager
 async def living(app: App, session: Session, report: Report, *, on_lost: str | None = None) -> AsyncIterator[Link]:
     """The session with its supervisor and agent up, made so when they are not. Raise what bringing it up raises."""
-    link = await _link_to_live(app, session)
-    if link is not None and link.snapshot["status"] == "starting":
-        await link.client.aclose()  # whoever starts it holds the lease; when that one fails it is ours to do
-        link = None
-    link = link or await _bring_up(app, session, report, on_lost)
+    require_here(app, session)
+    found = await _look(app, session, ASK_S)
+    if isinstance(found, Link) and found.snapshot["status"] != "starting":
+        link = found
+    else:  # whoever starts it holds the lease; when that one fails it is ours to do
+        await _let_go(found)
+        if session.status == "new" and session.spec.clones:
+            from agentctl.ops import clone
+
+            await clone.clone_missing(app, session, report)
+        link = await _bring_up(app, session, report, on_lost)
     async with link.client:
         try:
             yield link
@@ -68,28 +81,64 @@ async def living(app: App, session: Session, report: Report, *, on_lost: str | N
             ) from e
 
 
-async def _link_to_live(app: App, session: Session) -> Link | None:
-    """A link when the session lives now, else None; what is found dead, or has failed for good, is cleared away by
-    ``_bring_up``."""
-    client = await live_client(app, session)
+@asynccontextmanager
+async def sandbox_of(app: App, session: Session, report: Report) -> AsyncIterator[SupervisorClient]:
+    """A client to the session's supervisor, brought up when it is not: for its files, commands and terminals.
+
+    The agent is not started, and its credentials are not needed. Raise what making a sandbox raises.
+    """
+    require_here(app, session)
+    client = await _supervisor(app, session, ASK_S) or await _bring_up_bare(app, session, report)
+    async with client:
+        yield client
+
+
+async def _supervisor(app: App, session: Session, timeout_s: float) -> SupervisorClient | None:
+    """A client to the session's supervisor when it answers and is not about to leave."""
+    client = await supervisor_client(app, session)
     if client is None:
         return None
     try:
-        snapshot = await client.snapshot(session.id, timeout_s=SNAPSHOT_TIMEOUT_S)
-        if snapshot["status"] != "failed":
-            return Link(session=session, client=client, snapshot=snapshot)
-        await client.aclose()
-        return None
-    except (errors.SupervisorUnreachable, errors.SessionNotFound):
-        await client.aclose()
-        return None
+        if (await client.health(timeout_s=timeout_s))["status"] == "ok":
+            return client
+    except errors.SupervisorUnreachable:
+        pass
     except BaseException:
         await client.aclose()
         raise
+    await client.aclose()
+    return None
+
+
+async def _look(app: App, session: Session, timeout_s: float) -> Link | SupervisorClient | None:
+    """The session where it lives, or a client to a supervisor that lives without it. None for what does not answer or
+    has failed for good: ``_bring_up`` clears it away."""
+    client = await supervisor_client(app, session)
+    if client is None:
+        return None
+    try:
+        snapshot = await client.snapshot(session.id, timeout_s=timeout_s)
+        if snapshot["status"] != "failed":
+            return Link(session=session, client=client, snapshot=snapshot)
+    except errors.SessionNotFound:
+        return client
+    except errors.SupervisorUnreachable:
+        pass
+    except BaseException:
+        await client.aclose()
+        raise
+    await client.aclose()
+    return None
+
+
+async def _let_go(found: Link | SupervisorClient | None) -> None:
+    if found is not None:
+        await (found.client if isinstance(found, Link) else found).aclose()
 
 
 async def is_running(app: App, session: Session) -> bool:
-    """Whether the backend says that the session's sandbox runs, reachable or not."""
+    """Whether the backend says that the session's sandbox runs, reachable or not. Raise ``SessionElsewhere``."""
+    require_here(app, session)
     sandbox = app.store.sandbox(session.sandbox_id) if session.sandbox_id else None
     if sandbox is None:
         return False
@@ -97,7 +146,13 @@ async def is_running(app: App, session: Session) -> bool:
 
 
 async def live_client(app: App, session: Session) -> SupervisorClient | None:
-    """A client to the session's running sandbox; None when it has none. Asks the backend, never the store alone."""
+    """A client to the running sandbox in which the session was opened; None when there is none. For reading: nothing
+    is brought up. Asks the backend, never the store alone."""
+    return None if session.status in WITHOUT_AGENT else await supervisor_client(app, session)
+
+
+async def supervisor_client(app: App, session: Session) -> SupervisorClient | None:
+    """A client to the session's running sandbox, whether the session was opened in it or not."""
     sandbox = app.store.sandbox(session.sandbox_id) if session.sandbox_id else None
     if sandbox is None:
         return None
@@ -120,29 +175,111 @@ async def _bring_up(app: App, session: Session, report: Report, on_lost: str | N
     """Under the session's lease: whoever was faster has done it already."""
     async with lease_of(app, session.id) as lease:
         session = app.store.session(session.id)
-        if (link := await _link_to_live(app, session)) is not None:
+        found = await _look(app, session, ASK_AGAIN_S)
+        if isinstance(found, Link):
+            return found
+        try:
+            prepared = launch.prepare(app, session)
+        except BaseException:
+            await _let_go(found)
+            raise
+        report(f"Starting {prepared.recipe.name} …")
+        if found is not None and (link := await _open_in(app, found, session, prepared, on_lost, lease)) is not None:
             return link
-        if session.status != "new":
-            session = mirror.from_volume(app, session)
-        await clear_away(app, session)
-        client, snapshot = await _create(app, session, report, on_lost, lease.fencing)
-        return Link(session=app.store.session(session.id), client=client, snapshot=snapshot)
+        session = await _cleared(app, session)
+        request = launch.session_request(app, session, prepared.recipe, on_lost)
+        handle = await provision.create_sandbox(app, session, lease, prepared, request)
+        try:
+            client = await _client(app.provider(session.spec.provider), handle)
+            return await _opened(app, client, session, request)
+        except BaseException:
+            await provision.forget_sandbox(app, session, handle)
+            raise
+
+
+async def _open_in(
+    app: App, client: SupervisorClient, session: Session, prepared: launch.Launch, on_lost: str | None, lease: Lease
+) -> Link | None:
+    """Open the session in the supervisor that lives without it; None when that one is about to leave. It stays when the
+    session does not open: whatever else runs in the sandbox is the user's."""
+    try:
+        session = mirror.from_volume(app, session)
+        request = launch.session_request(app, session, prepared.recipe, on_lost)
+        app.store.update_session(session.id, lease=lease, status="starting")
+    except BaseException:
+        await client.aclose()
+        raise
+    try:
+        return await _opened(app, client, session, {**request, "launch": prepared.to_json(lease.fencing)})
+    except errors.SupervisorUnreachable:
+        return None
+    except BaseException:
+        mirror.from_volume(app, app.store.update_session(session.id, status="hibernated"))
+        raise
+
+
+async def _opened(app: App, client: SupervisorClient, session: Session, request: Json) -> Link:
+    try:
+        snapshot = await client.create_session(session.id, request, timeout_s=_start_limit_s(session))
+    except BaseException:
+        await client.aclose()
+        raise
+    now = app.store.update_session(session.id, native_session_id=snapshot["nativeSessionId"], status="idle")
+    return Link(session=now, client=client, snapshot=snapshot)
+
+
+def _start_limit_s(session: Session) -> float:
+    """Longer than the supervisor itself gives the start: its error says more than our giving up."""
+    spec = session.spec
+    own = START_TIMEOUT_S if spec.start_timeout_s is None else spec.start_timeout_s + START_MARGIN_S
+    return own + PRE_START_S * len(spec.pre_start)
+
+
+async def _bring_up_bare(app: App, session: Session, report: Report) -> SupervisorClient:
+    """A sandbox without its agent; the session sleeps on in its row."""
+    async with lease_of(app, session.id) as lease:
+        session = app.store.session(session.id)
+        if (client := await _supervisor(app, session, ASK_AGAIN_S)) is not None:
+            return client
+        session = await _cleared(app, session)
+        if session.status not in WITHOUT_AGENT:
+            session = app.store.update_session(session.id, status="hibernated")
+        report("Starting the sandbox …")
+        handle = await provision.create_sandbox(app, session, lease, None, None)
+        return await _client(app.provider(session.spec.provider), handle)
+
+
+async def _cleared(app: App, session: Session) -> Session:
+    """The session with nothing left of an earlier sandbox, and with all that it wrote."""
+    await provision.clear_away(app, session)
+    return session if session.status == "new" else mirror.from_volume(app, session)
 
 
 @asynccontextmanager
 async def lease_of(app: App, session_id: str) -> AsyncIterator[Lease]:
     """Hold the session's lease, after waiting for another command of this or another process to let go of it.
 
-    Raise ``SessionBusy`` naming the holder when it does not within ``LEASE_WAIT_S``.
+    It is renewed while it is held. A holder that was stopped for so long that another took it over is refused by the
+    store and by the session's log (``LeaseLost``). Raise ``SessionBusy`` naming the holder when that one does not let
+    go within ``LEASE_WAIT_S``.
     """
     from agentctl.store.leases import this_holder
 
     async with app.lock(session_id):
         lease = await _acquired(app, session_id, this_holder())
+        renewing = asyncio.create_task(_renew(app, lease))
         try:
             yield lease
         finally:
+            renewing.cancel()
             app.store.release_lease(lease)
+
+
+async def _renew(app: App, lease: Lease) -> None:
+    while True:
+        await asyncio.sleep(RENEW_S)
+        with suppress(errors.SessionNotFound, errors.LeaseLost, errors.StateError):  # whoever writes next is told
+            app.store.renew_lease(lease, ttl_s=LEASE_S)
 
 
 async def _acquired(app: App, session_id: str, holder: str) -> Lease:
@@ -154,159 +291,3 @@ async def _acquired(app: App, session_id: str, holder: str) -> Lease:
             if time.monotonic() >= deadline:
                 raise
             await asyncio.sleep(0.05)
-
-
-async def clear_away(app: App, session: Session, *, at_once: bool = False) -> None:
-    """Remove the session's sandbox, living or dead, and its row."""
-    sandbox = app.store.sandbox(session.sandbox_id) if session.sandbox_id else None
-    if sandbox is None:
-        return
-    await app.provider(sandbox.provider).remove(sandbox.handle, at_once=at_once)
-    app.store.delete_sandbox(sandbox.id)
-
-
-async def _create(
-    app: App, session: Session, report: Report, on_lost: str | None, fencing: int
-) -> tuple[SupervisorClient, Json]:
-    from agentctl.providers.base import SandboxSpec
-
-    spec = session.spec
-    provider = app.provider(spec.provider)
-    recipe, credentials = launch_of(app, spec)
-    body = _session_request(app, session, recipe, on_lost)
-    volume = await _volume(app, provider, spec.volume)
-    sandbox_id = app.prespawned_for(provider) or ids.new_id("sbx")
-    labels = {"origin": app.origin, "session": session.id, **spec.labels}
-    report(f"Starting {recipe.name} …")
-    boot = Boot(
-        sandbox_id=sandbox_id,
-        token=secrets.token_urlsafe(32),
-        listen={},
-        log_root="",
-        home="",
-        tmp="",
-        agent_env=credentials.env,
-        recipes={spec.agent: replace(recipe, files={**recipe.files, **credentials.files})},
-        secrets=(*credentials.secrets, *_file_values(spec)),
-        idle_timeout_s=IDLE_TIMEOUT_S,
-        fencing=fencing,
-        session={"id": session.id, "request": body},
-    )
-    # 15 ms of imports, done when this task first waits: while the supervisor comes up.
-    asyncio.get_running_loop().call_soon(import_module, "agentctl.supervisor_client")
-    handle = await provider.create(
-        SandboxSpec(
-            sandbox_id=sandbox_id,
-            session_id=session.id,
-            volume=volume,
-            home=f"workspaces/{spec.workspace}" if spec.workspace else f"agents/{session.id}/home",
-            log=mirror.log_path(session.id),
-            boot=boot,
-            labels=labels,
-        )
-    )
-    return await _open_session(app, provider, session, body, sandbox_id, handle, labels, fencing)
-
-
-async def _open_session(
-    app: App,
-    provider: Provider,
-    session: Session,
-    body: Json,
-    sandbox_id: str,
-    handle: Json,
-    labels: dict[str, str],
-    fencing: int,
-) -> tuple[SupervisorClient, Json]:
-    """Store the new sandbox, then open the session in it; when that fails nothing of the sandbox is left."""
-    sandbox = Sandbox(
-        id=sandbox_id,
-        session_id=session.id,
-        provider=provider.name,
-        handle=handle,
-        labels=labels,
-        created_at=time.time(),
-        fencing=fencing,
-    )
-    app.store.put_sandbox(sandbox)
-    app.store.update_session(session.id, sandbox_id=sandbox_id, status="starting")
-    client = await _client(provider, handle)
-    try:
-        snapshot = await client.create_session(session.id, body, timeout_s=START_TIMEOUT_S)
-    except BaseException:
-        await client.aclose()
-        await provider.remove(handle)
-        app.store.delete_sandbox(sandbox_id)
-        mirror.from_volume(app, app.store.update_session(session.id, sandbox_id=None, status="hibernated"))
-        raise
-    app.store.update_session(session.id, native_session_id=snapshot["nativeSessionId"], status="idle")
-    return client, snapshot
-
-
-def launch_of(app: App, spec: SessionSpec) -> tuple[Recipe, Any]:
-    """The recipe to start this session's agent by, and the credentials it gets. Raise ``AgentNotFound``,
-    ``AgentNotInstalled``, ``Unsupported`` or ``CredentialsMissing``."""
-    from agentctl import credentials
-    from agentctl.agents import installed, recipes
-    from agentctl.providers.bootstrap import ensure_runtime
-
-    if spec.agent_command:
-        return recipes.command_recipe(spec.agent_command), credentials.NONE
-    recipe = recipes.find(spec.agent)
-    wired = recipes.to_wire(
-        recipe,
-        installed=installed.installed(app.paths, recipe.name, recipe.version)
-        or installed.installed(app.paths, recipe.name),
-        runtime=ensure_runtime(app.paths, sys.executable),
-        python=sys.executable,
-        permissions=spec.permissions,
-    )
-    given = credentials.require(recipe, {**app.environ, **spec_environment(spec)}, app.user_home)
-    return wired, given
-
-
-def spec_environment(spec: SessionSpec) -> dict[str, str]:
-    """``--env-file`` contents, read now, under ``--env``."""
-    from agentctl.ops.envfile import read
-
-    values: dict[str, str] = {}
-    for path in spec.env_files:
-        values.update(read(Path(path)))
-    return {**values, **spec.env}
-
-
-def _file_values(spec: SessionSpec) -> list[str]:
-    """The values of ``--env-file``, to be redacted: such files hold secrets."""
-    return [v for k, v in spec_environment(spec).items() if k not in spec.env]
-
-
-def _session_request(app: App, session: Session, recipe: Recipe, on_lost: str | None) -> Json:
-    """Credentials do not go this way: the recipe's variables reach the agent through Boot, exactly one kind of them."""
-    spec = session.spec
-    interrupted = mirror.open_turn_of(app, session.id)
-    body = {
-        "agent": spec.agent,
-        "cwd": spec.cwd,
-        "env": {k: v for k, v in spec_environment(spec).items() if k not in recipe.credentials},
-        "mcpServers": list(spec.mcp_servers),
-        "model": spec.model,
-        "agentMode": spec.mode,
-        "thoughtLevel": spec.thought_level,
-        "options": spec.options,
-        "permissionMode": spec.permissions,
-        "policy": spec.policy,
-        "nativeSessionId": session.native_session_id,
-        "createdAt": session.created_at,
-        "onLost": on_lost or spec.on_lost,
-        "minSequence": session.last_sequence,
-        "interruptedTurnId": interrupted.id if interrupted else None,
-    }
-    return {key: value for key, value in body.items() if value is not None}
-
-
-async def _volume(app: App, provider: Provider, name: str) -> Volume:
-    volume = app.store.volume(provider.name, name)
-    if volume is None:
-        volume = await provider.volume_create(name)
-        app.store.put_volume(volume)
-    return volume

@@ -25,7 +25,8 @@ _EXIT_CODES: dict[str, int] = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """``text`` is the agent's last message of the turn. ``denied`` lists rejected requests, ``pending`` the ids of
-    requests that still wait. ``usage`` and ``cost`` are null where the agent reported none."""
+    requests that still wait. ``usage`` and ``cost`` are null where the agent reported none. ``interrupted`` are the ids
+    of the turns that were cut off on the way to this result, oldest first."""
 
     turn_id: str
     outcome: Outcome
@@ -38,6 +39,7 @@ class Result:
     denied: list[Json] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
     error: Json | None = None
+    interrupted: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -63,6 +65,7 @@ class Result:
             "duration_ms": self.duration_ms,
             "denied": self.denied,
             "pending": self.pending,
+            "interrupted": self.interrupted,
             "error": self.error,
         }
 
@@ -77,6 +80,9 @@ class Fold:
         self.turn_id = turn_id
         self.first_sequence: int | None = None
         self.last_sequence: int | None = None
+        self.end_sequence: int | None = None
+        self.end_was_told = False
+        """Whether the turn's own supervisor told of its end, rather than one that came after."""
         self.pending: dict[str, Json] = {}
         self.ended: Json | None = None
         self._text = ""
@@ -93,7 +99,7 @@ class Fold:
 
     def feed(self, batch: Iterable[events.Event]) -> None:
         for event in batch:
-            if event.turn_id == self.turn_id and self.ended is None:
+            if turn_of(event) == self.turn_id and self.ended is None and event.type != "turn.queued":
                 self._feed(event)
 
     def _feed(self, event: events.Event) -> None:
@@ -116,7 +122,8 @@ class Fold:
             case "permission.resolved" | "question.resolved":
                 self.pending.pop(data.get("permission_id") or data["question_id"], None)
             case "turn.ended":
-                self.ended = data["metadata"]
+                self.ended, self.end_sequence = data["metadata"], event.sequence
+                self.end_was_told = not event.body.get("synthetic")
 
     def result(self) -> Result | None:
         """The result, once the turn has ended."""
@@ -136,6 +143,14 @@ class Fold:
             pending=list(self.pending),
             error=end.get("error"),
         )
+
+
+def turn_of(event: events.Event) -> str | None:
+    """The turn that an event is about: one in line may be told of while another runs."""
+    if event.type.startswith("turn."):
+        turn_id: str | None = event.data.get("turn_id", event.turn_id)
+        return turn_id
+    return event.turn_id
 
 
 def _is_answer(item: Json) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentctl import errors, ids
 from agentctl.model import Session, SessionSpec
-from agentctl.ops import mirror, reach
+from agentctl.ops import launch, mirror, provision, reach, secrets, user_agents
+from agentctl.ops.elsewhere import is_elsewhere, require_here
 from agentctl.ops.report import Report, silent
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 LEAVE_TIMEOUT_S = 15.0
 GONE_POLL_S = 0.01
+STARTING_S = 5.0
+"""For so long a sandbox may be about to be made without anybody seeing it."""
 
 
 async def create(
@@ -43,7 +46,7 @@ async def create(
     spec = _completed(app, spec)
     if name is not None and if_not_exists and (there := _same(app, name, spec)):
         return there
-    reach.launch_of(app, spec)
+    launch.launch_of(app, spec)
     session_id = ids.new_id("ses")
     now = time.time()
     session = Session(
@@ -54,20 +57,30 @@ async def create(
         created_at=now,
         updated_at=now,
         ephemeral=ephemeral,
+        place=app.place if app.provider(spec.provider).capabilities.local_volumes else "",
     )
     app.store.add_session(session)
-    if not provision:
-        return session
+    cloned: list[str] = []
     try:
+        secrets.keep(app, session, app.given_secrets)
+        if not provision:
+            return session
+        if spec.clones:
+            from agentctl.ops import clone
+
+            cloned = await clone.clone_new(app, session, report)
         async with reach.living(app, session, report) as link:
             return link.session
     except BaseException:
+        if cloned:
+            await clone.take_back(app, session, cloned)
         await delete(app, session_id)
         raise
 
 
 def _completed(app: App, spec: SessionSpec) -> SessionSpec:
-    """The spec with everything that would otherwise depend on where it is read: cwd and origin."""
+    """The spec with everything that would otherwise depend on where it is read: agent, cwd and origin."""
+    spec = user_agents.expanded(app, spec)
     provider = app.provider(spec.provider)
     cwd = spec.cwd or provider.capabilities.default_cwd or str(Path.cwd())
     if provider.capabilities.local_volumes:
@@ -75,7 +88,18 @@ def _completed(app: App, spec: SessionSpec) -> SessionSpec:
         if not path.is_dir():
             raise errors.UsageError(f"--cwd {cwd} is not a directory.")
         cwd = str(path)
-    return replace(spec, cwd=cwd, origin=spec.origin or app.origin)
+    root = _completed_root(spec.root, cwd, local=provider.capabilities.local_volumes)
+    return replace(spec, cwd=cwd, root=root, origin=spec.origin or app.origin)
+
+
+def _completed_root(root: str | None, cwd: str, *, local: bool) -> str | None:
+    """The directory that files are confined to, as an absolute path. Raise ``UsageError``."""
+    if root is None:
+        return None
+    path = Path(cwd, Path(root).expanduser() if local else root)
+    if local and not path.is_dir():
+        raise errors.UsageError(f"--root {root} is not a directory.")
+    return str(path)
 
 
 def _same(app: App, name: str, spec: SessionSpec) -> Session | None:
@@ -107,14 +131,25 @@ async def listing(
 
 async def _refreshed(app: App, session: Session) -> Session:
     """The stored status may be older than the sandbox: a turn went on without us, or the sandbox is gone."""
-    sandbox = app.store.sandbox(session.sandbox_id) if session.sandbox_id else None
-    if sandbox is None:
+    if session.sandbox_id is None or session.status in reach.WITHOUT_AGENT or is_elsewhere(app, session):
         return session
+    sandbox = app.store.sandbox(session.sandbox_id)
+    if sandbox is None:
+        return await _unrecorded(app, session)
     running = (await app.provider(sandbox.provider).inspect(sandbox.handle)).status == "running"
-    session = mirror.from_volume(app, session)
+    with suppress(errors.StateError):  # on a full disk the mirror stays as it is, and can still be looked at
+        session = mirror.from_volume(app, session)
     if running or session.status == "hibernated":
         return session
     return replace(session, status="dead")  # said, not stored: another command may be bringing it up right now
+
+
+async def _unrecorded(app: App, session: Session) -> Session:
+    """Whoever was starting it is still at it, or died without a word."""
+    young = time.time() - session.updated_at < STARTING_S
+    if young or await provision.unrecorded(app, session):
+        return session
+    return replace(session, status="dead")
 
 
 def get(app: App, ref: str) -> Session:
@@ -125,7 +160,7 @@ def get(app: App, ref: str) -> Session:
 async def details(app: App, ref: str) -> Json:
     """The session as JSON: its row, and what its agent says of itself where it is alive (``live``, else null)."""
     session = await _refreshed(app, app.store.session(ref))
-    client = await reach.live_client(app, session)
+    client = None if is_elsewhere(app, session) else await reach.live_client(app, session)
     live = None
     if client is not None:
         async with client:
@@ -153,13 +188,22 @@ def to_json(session: Session) -> Json:
         "options": spec.options,
         "permissions": spec.permissions,
         "cwd": spec.cwd,
+        "root": spec.root,
         "volume": spec.volume,
         "workspace": spec.workspace,
         "env": sorted(spec.env),
+        "secrets": [{"name": secret["name"], "from": secret["from"]} for secret in spec.secrets],
+        "mcp_servers": [server["name"] for server in spec.mcp_servers],
+        "skills": [skill["source"] for skill in spec.skills],
+        "files": [file["target"] for file in spec.files],
+        "pre_start": list(spec.pre_start),
+        "user_agent": spec.user_agent,
+        "clones": list(spec.clones),
         "labels": spec.labels,
         "origin": spec.origin,
         "native_session_id": session.native_session_id,
         "sandbox_id": session.sandbox_id,
+        "place": session.place or None,
         "last_sequence": session.last_sequence,
         "last_turn_id": session.last_turn_id,
         "last_outcome": session.last_outcome,
@@ -237,6 +281,18 @@ async def call(app: App, ref: str, method: str, params: Json, report: Report = s
     return result
 
 
+async def resume(app: App, ref: str, report: Report = silent) -> Session:
+    """Bring the session's sandbox and agent up, send nothing: the next message finds them. Secrets that were given with
+    this command are kept as the session keeps them. Raise what bringing them up raises."""
+    session = app.store.session(ref)
+    unknown = app.given_secrets.keys() - {secret["name"] for secret in session.spec.secrets}
+    if unknown:
+        raise errors.UsageError(f"Session {session.name} has no secret {sorted(unknown)[0]}.")
+    secrets.keep(app, session, app.given_secrets)
+    async with reach.living(app, session, report) as link:
+        return app.store.session(link.session.id)
+
+
 async def release(app: App, ref: str) -> Session:
     """Put the session to sleep: end its sandbox, keep its volume and log. Releasing a sleeping one succeeds."""
     session = app.store.session(ref)
@@ -259,6 +315,8 @@ async def delete(app: App, ref: str, *, at_once: bool = False) -> None:
         if volume is not None:
             await app.provider(session.spec.provider).session_remove(volume, session.id)
         app.store.delete_session(session.id)
+        if session.spec.secrets:
+            secrets.forget(app, session.id)
 
 
 @asynccontextmanager
@@ -267,19 +325,20 @@ async def _without_sandbox(app: App, session: Session, *, at_once: bool = False)
 
     It is told to leave before the lease is waited for: a bring-up that hangs holds the lease, and fails by that.
     """
+    require_here(app, session)
     if not at_once:
         await _ask_to_leave(app, session)
     async with reach.lease_of(app, session.id):
         now = app.store.session(session.id)
         if now.sandbox_id != session.sandbox_id:  # it came up while we waited
             await _ask_to_leave(app, now)
-        await reach.clear_away(app, now, at_once=at_once)
+        await provision.clear_away(app, now, at_once=at_once)
         yield
 
 
 async def _ask_to_leave(app: App, session: Session) -> None:
     """Have the supervisor leave in good order, where there is one."""
-    client = await reach.live_client(app, session)
+    client = await reach.supervisor_client(app, session)
     if client is not None:
         async with client:
             try:

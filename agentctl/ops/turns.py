@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentctl import errors, ids
 from agentctl.events import Event
-from agentctl.model import Request, Session, Turn
+from agentctl.model import OnInterrupt, Request, Session, Turn
 from agentctl.ops import mirror, reach
+from agentctl.ops.elsewhere import is_elsewhere
+from agentctl.ops.follow import followed
+from agentctl.ops.history import unbroken
 from agentctl.ops.report import Report, silent
-from agentctl.ops.result import Fold, Result
+from agentctl.ops.turn_stream import Start, TurnStream, send_answer, stored
 
 if TYPE_CHECKING:
     from agentctl.ops.app import App
-    from agentctl.supervisor_client import SupervisorClient
 
 Json = dict[str, Any]
-PAGE = 1000
+WhenBusy = Literal["fail", "queue", "interrupt"]
+_WAS_SENT: Json = {"status": "ended"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,8 @@ class Message:
     """What a user sends. ``attachments`` are ACP content blocks; ``turn_id`` is the idempotency key, made up when None.
 
     ``timeout_s`` is the turn's deadline. ``request_timeout_s`` is how long a request may wait for an answer; None as
-    long as the turn. ``permissions`` overrides the session's for this turn.
+    long as the turn. ``permissions``, ``stall_timeout_s`` (0 is never) and ``on_interrupt`` override the session's for
+    this turn. ``when_busy`` says what a running turn means: an error, a place in line, or its end.
     """
 
     text: str
@@ -39,6 +42,9 @@ class Message:
     accept_denials: bool = False
     permissions: str | None = None
     on_lost: str | None = None
+    when_busy: WhenBusy = "fail"
+    stall_timeout_s: float | None = None
+    on_interrupt: OnInterrupt | None = None
 
     def to_body(self, turn_id: str) -> Json:
         return {
@@ -50,144 +56,72 @@ class Message:
             "acceptDenials": self.accept_denials,
             "permissionMode": self.permissions,
             "onLost": self.on_lost,
+            "whenBusy": self.when_busy,
+            "stallTimeoutS": self.stall_timeout_s,
         }
 
 
-class TurnStream:
-    """The events of one turn as they are written to the log, each mirrored to the store before it is given out.
-
-    Those of a throw-away session stay in the log alone: it is read into the store by whoever still asks for it.
-
-    Iterate to the end, then read ``result``. Leaving early changes nothing for the turn.
-    """
-
-    def __init__(self, app: App, session: Session, turn_id: str, client: SupervisorClient | None, offset: int) -> None:
-        self.session = session
-        self.turn_id = turn_id
-        self._app = app
-        self._client = client
-        self._offset = offset
-        self._fold = Fold(turn_id)
-
-    @property
-    def result(self) -> Result:
-        """Raise ``LookupError`` before the turn has ended."""
-        result = self._fold.result()
-        if result is None:
-            raise LookupError(f"turn {self.turn_id} has not ended")
-        return result
-
-    async def __aiter__(self) -> AsyncIterator[list[Event]]:
-        for batch in _stored(self._app, self.session.id, self._offset):
-            if own := self._take(batch):
-                yield own
-        if self._fold.ended is not None:
-            return
-        if self._client is None:  # it has ended, but whoever mirrors it is not done
-            mirror.from_volume(self._app, self._app.store.session(self.session.id))
-            for batch in _stored(self._app, self.session.id, self._offset):
-                if own := self._take(batch):
-                    yield own
-            return
-        try:
-            async for batch in self._client.stream(self.session.id, self._offset):
-                if not self.session.ephemeral:
-                    mirror.apply(self._app, self.session.id, batch)
-                if own := self._take(batch):
-                    yield own
-                if self._fold.ended is not None:
-                    return
-        except (errors.SupervisorUnreachable, errors.SessionNotFound) as e:
-            lost: errors.AgentctlError = e
-        else:
-            lost = errors.SupervisorUnreachable("The sandbox's supervisor left in the middle of the turn.")
-        async for batch in self._after_loss(lost):
-            yield batch
-
-    def _take(self, batch: list[Event]) -> list[Event]:
-        """What of the batch belongs to this turn's time: from its first event to its ``turn.ended``."""
-        self._offset = batch[-1].sequence
-        before = self._fold.first_sequence
-        self._fold.feed(batch)
-        first, last = self._fold.first_sequence, self._fold.last_sequence
-        if first is None:
-            return []
-        ended = self._fold.ended is not None
-        return [e for e in batch if (before or e.sequence >= first) and not (ended and last and e.sequence > last)]
-
-    async def _after_loss(self, error: errors.AgentctlError) -> AsyncIterator[list[Event]]:
-        """The supervisor is gone: read what it still wrote; a turn without an end was interrupted. Raise ``error`` when
-        the supervisor lives on and only says nothing, for then nobody knows."""
-        session = mirror.from_volume(self._app, self._app.store.session(self.session.id))
-        for batch in _stored(self._app, session.id, self._offset):
-            if own := self._take(batch):
-                yield own
-        if self._fold.ended is not None:
-            return
-        failure = await self._failure()
-        if failure is None and await reach.is_running(self._app, session):
-            error.hint = f"The turn may be going on; see: agentctl sessions events {session.name} --follow"
-            raise error
-        error.hint = f"Nothing is sent again by itself; go on with: agentctl sessions stream {session.name} MESSAGE"
-        self._fold.ended = {"outcome": "interrupted", "error": failure or error.to_json()}
-
-    async def _failure(self) -> Json | None:
-        """Why the supervisor gave the session up, such as a full disk; None when it has not or is not there."""
-        assert self._client is not None
-        try:
-            failure: Json | None = (await self._client.snapshot(self.session.id, timeout_s=5))["error"]
-        except (errors.SupervisorUnreachable, errors.SessionNotFound):
-            return None
-        return failure
-
-    async def cancel(self, *, kill: bool = False) -> None:
-        """End the turn as cancelled; with ``kill`` the agent is not asked. Nothing happens when it has ended."""
-        if self._client is not None:
-            await self._client.cancel(self.session.id, kill=kill)
-
-    async def answer(
-        self,
-        request_id: str,
-        *,
-        reply: str | None = None,
-        option_id: str | None = None,
-        content: Json | None = None,
-    ) -> None:
-        """Answer a request of this turn. Raise ``RequestResolved`` when another was faster."""
-        assert self._client is not None
-        kind = "question" if "question_id" in self._fold.pending.get(request_id, {}) else "permission"
-        await _answer(self._client, self.session.id, kind, request_id, reply, option_id, content)
-
-
-def _stored(app: App, session_id: str, offset: int) -> list[list[Event]]:
-    """What the store has after ``offset``, in pages."""
-    pages = []
-    while rows := app.store.events(session_id, offset=offset, limit=PAGE):
-        offset = rows[-1][0]
-        pages.append([Event(sequence, json.loads(line), line) for sequence, line in rows])
-    return pages
-
-
 @asynccontextmanager
-async def open_turn(app: App, ref: str, message: Message, report: Report = silent) -> AsyncIterator[TurnStream]:
+async def open_turn(
+    app: App, ref: str, message: Message, report: Report = silent, *, goes_on_from: TurnStream | None = None
+) -> AsyncIterator[TurnStream]:
     """Send a message and watch its turn. The same ``turn_id`` again watches the same turn: it never runs twice.
 
-    Raise ``SessionNotFound``, ``SessionBusy``, ``UsageError`` and whatever bringing the session up raises.
+    With ``goes_on_from`` (a stream read to its end) nothing of the log is left out in between. Raise
+    ``SessionNotFound``, ``SessionBusy``, ``QueueFull``, ``UsageError`` and whatever bringing the session up raises.
     """
     session = app.store.session(ref)
     turn_id = message.turn_id or ids.new_id("trn")
+    async with AsyncExitStack() as stack:
+        yield await _opened(app, session, turn_id, message, report, goes_on_from, stack)
+
+
+async def _opened(
+    app: App,
+    session: Session,
+    turn_id: str,
+    message: Message,
+    report: Report,
+    before: TurnStream | None,
+    stack: AsyncExitStack,
+) -> TurnStream:
+    """A supervisor that dies while it is sent the message is followed by another one, once: the id sees to it that
+    what the first one began is not begun again."""
     if (known := _ended(app, session.id, turn_id)) is not None:
-        yield TurnStream(app, session, turn_id, None, _before(known))
-        return
-    async with reach.living(app, session, report, on_lost=message.on_lost) as link:
+        return TurnStream(app, session, turn_id, None, _start(known, 0, before, _WAS_SENT))
+    for again in (True, False):
+        link = await stack.enter_async_context(reach.living(app, session, report, on_lost=message.on_lost))
         # Asked again: bringing it up brought the mirror up to date, and a new supervisor knows nothing of old turns.
         if (known := _ended(app, session.id, turn_id)) is not None:
-            yield TurnStream(app, session, turn_id, None, _before(known))
-            return
-        await link.client.send(session.id, message.to_body(turn_id))
-        known = app.store.turn(session.id, turn_id)
-        offset = _before(known) if known else link.session.last_sequence
-        yield TurnStream(app, link.session, turn_id, link.client, offset)
+            return TurnStream(app, session, turn_id, None, _start(known, 0, before, _WAS_SENT))
+        try:
+            said = await link.client.send(session.id, message.to_body(turn_id))
+            break
+        except errors.QueueFull:
+            raise
+        except errors.SessionBusy as e:
+            e.hint = "Add --queue to wait in line, or --interrupt to end the turn that runs and then send."
+            raise
+        except errors.SupervisorUnreachable:
+            if not again or await reach.is_running(app, session):
+                raise
+            await stack.aclose()
+    known = app.store.turn(session.id, turn_id)
+    start = _start(known, link.session.last_sequence, before, said)
+    return TurnStream(app, link.session, turn_id, link.client, start)
+
+
+def _start(known: Turn | None, offset: int, before: TurnStream | None, said: Json) -> Start:
+    if before is not None:
+        offset = before.read_to
+    elif known is not None:
+        offset = (known.first_sequence or 1) - 1
+    return Start(
+        offset=offset,
+        sent_as=said["status"],
+        position=said.get("position") or None,
+        goes_on_from=(*before.goes_on_from, before.turn_id) if before else (),
+    )
 
 
 def _ended(app: App, session_id: str, turn_id: str) -> Turn | None:
@@ -195,20 +129,24 @@ def _ended(app: App, session_id: str, turn_id: str) -> Turn | None:
     return turn if turn is not None and turn.status == "ended" else None
 
 
-def _before(turn: Turn) -> int:
-    return (turn.first_sequence or 1) - 1
+async def send(app: App, ref: str, message: Message, report: Report = silent) -> Json:
+    """Send a message and do not wait: ``{"turn_id", "status": "running"|"queued"|"ended", "position"}``; ``position``
+    is 1 for the next in line, null for what is not in line."""
+    async with open_turn(app, ref, message, report) as turn:
+        return {"turn_id": turn.turn_id, "status": turn.sent_as, "position": turn.position}
 
 
 async def submit(app: App, ref: str, message: Message, report: Report = silent) -> str:
     """Send a message and do not wait. Returns the turn's id."""
-    async with open_turn(app, ref, message, report) as turn:
-        return turn.turn_id
+    turn_id: str = (await send(app, ref, message, report))["turn_id"]
+    return turn_id
 
 
 async def events(
     app: App, ref: str, *, offset: int = 0, limit: int | None = None, follow: bool = False, include_raw: bool = False
 ) -> AsyncIterator[list[Event]]:
-    """The session's events after number ``offset``, oldest first, in pages; with ``follow`` on and on.
+    """The session's events after number ``offset``, oldest first, in pages; with ``follow`` on and on, through the
+    death and the sleep of its sandbox.
 
     A living session is asked, a sleeping one is read from its mirror, brought up to date from the volume. Raw frames
     are only in the log itself.
@@ -216,9 +154,9 @@ async def events(
     session = app.store.session(ref)
     pages = _raw_events(app, session, offset) if include_raw else _events(app, session, offset, follow)
     if include_raw and follow:
-        pages = _followed(app, session, offset, include_raw=True)
+        pages = followed(app, session, offset, include_raw=True)
     left = limit
-    async for batch in pages:
+    async for batch in unbroken(pages, offset):
         batch = batch[:left]
         yield batch
         left = None if left is None else left - len(batch)
@@ -229,29 +167,17 @@ async def events(
 async def _events(app: App, session: Session, offset: int, follow: bool) -> AsyncIterator[list[Event]]:
     """From the mirror, and then, with ``follow``, from the supervisor: its log may begin later than the mirror."""
     session = mirror.from_volume(app, session)
-    for batch in _stored(app, session.id, offset):
+    for batch in stored(app, session.id, offset):
         offset = batch[-1].sequence
         yield batch
     if follow:
-        async for batch in _followed(app, session, offset):
-            mirror.apply(app, session.id, batch)
-            yield batch
-
-
-async def _followed(
-    app: App, session: Session, offset: int, *, include_raw: bool = False
-) -> AsyncIterator[list[Event]]:
-    client = await reach.live_client(app, session)
-    if client is None:
-        return
-    async with client:
-        async for batch in client.stream(session.id, offset, include_raw=include_raw):
+        async for batch in followed(app, session, offset):
             yield batch
 
 
 async def _raw_events(app: App, session: Session, offset: int) -> AsyncIterator[list[Event]]:
-    """With their frames from the living supervisor's log; a sleeping session's come without."""
-    client = await reach.live_client(app, session)
+    """With their frames from the living supervisor's log; a sleeping session's come without, and another machine's."""
+    client = None if is_elsewhere(app, session) else await reach.live_client(app, session)
     if client is None:
         async for batch in _events(app, session, offset, False):
             yield batch
@@ -274,14 +200,21 @@ async def transcript(app: App, ref: str) -> list[Json]:
     return items
 
 
-async def cancel(app: App, ref: str, *, kill: bool = False) -> Json:
-    """End the session's running turn: ``{"turn_id", "cancelled"}``; ``cancelled`` is false when none was running."""
+async def cancel(app: App, ref: str, *, turn_id: str | None = None, kill: bool = False) -> Json:
+    """End the session's running turn, or the one named, which may wait in line: ``{"turn_id", "cancelled"}``;
+    ``cancelled`` is false when it does neither."""
     session = app.store.session(ref)
     client = await reach.live_client(app, session)
     if client is None:
-        return {"turn_id": None, "cancelled": False}
+        return {"turn_id": turn_id, "cancelled": False}
     async with client:
-        return await client.cancel(session.id, kill=kill)
+        return await client.cancel(session.id, kill=kill, turn_id=turn_id)
+
+
+def in_line(app: App, session: Session) -> list[Json]:
+    """The messages that were acknowledged and have not begun, as the mirror knows them: ``{"turn_id", "text"}``, the
+    next one first."""
+    return [{"turn_id": m["turnId"], "text": m.get("message", "")} for m in mirror.queued_messages(app, session.id)]
 
 
 async def requests(app: App, ref: str | None = None) -> list[Request]:
@@ -290,7 +223,7 @@ async def requests(app: App, ref: str | None = None) -> list[Request]:
     found: list[Request] = []
     for session in chosen:
         mirror.from_volume(app, session)
-        if await _is_live(app, session):
+        if is_elsewhere(app, session) or await _is_live(app, session):
             found += app.store.requests(session.id)
     return found
 
@@ -320,7 +253,10 @@ async def answer(
     if client is None:
         raise errors.RequestResolved(f"Request {request.id} has lapsed: the agent that asked is gone.")
     async with client:
-        await _answer(client, session.id, request.kind, request.id, reply, option_id, content)
+        try:
+            await send_answer(client, session.id, request.kind, request.id, reply, option_id, content)
+        except errors.RequestNotFound as e:  # it was asked in an earlier sandbox
+            raise errors.RequestResolved(f"Request {request.id} has lapsed: the agent that asked is gone.") from e
     return request
 
 
@@ -333,19 +269,3 @@ def _chosen(candidates: list[Request], request_id: str | None) -> Request:
     if request_id is None and candidates:
         raise errors.UsageError("Several requests wait: " + ", ".join(r.id for r in candidates))
     raise errors.RequestNotFound("No request waits." if request_id is None else f"No request {request_id} was found.")
-
-
-async def _answer(
-    client: SupervisorClient,
-    session_id: str,
-    kind: str,
-    request_id: str,
-    reply: str | None,
-    option_id: str | None,
-    content: Json | None,
-) -> None:
-    if kind == "question":
-        await client.reply_question(session_id, request_id, None if reply == "reject" else content or {})
-        return
-    body = {"optionId": option_id} if option_id else {"reply": reply}
-    await client.reply_permission(session_id, request_id, body)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from agentctl import __version__, errors
 from agentctl.acp.client import AgentClient, initialize
@@ -24,16 +24,31 @@ if TYPE_CHECKING:
     from agentctl.model import Context, OnLost
 
 Json = dict[str, Any]
+LAST_WORDS_S = 0.5
+LAST_WORDS_LIMIT_S = 10.0
+"""A dead agent's pipe that does not end with it is read until such a silence, but not longer than the limit."""
 REPLAY_QUIET_S = 0.5
 REPLAY_LIMIT_S = 15.0
 
 
 class Opened(NamedTuple):
-    """How the session was opened. ``tried`` are the rungs that failed before, with the agent's words."""
+    """How the session was opened. ``tried`` are the rungs that failed before, with the agent's words; ``differs`` is
+    what a load's replay lacks (``session.history_differs``)."""
 
     native_session_id: str
     context: Context
     tried: list[str]
+    differs: Json | None = None
+
+
+class Conversation(Protocol):
+    """What is known of the conversation that an agent is to come back to."""
+
+    def is_blank(self) -> bool:
+        """Whether nothing was ever said in it."""
+
+    async def check_replay(self) -> Json | None:
+        """After a load: what its replay lacks, None when nothing. Raise ``ContextLost`` for an empty one."""
 
 
 class Agent:
@@ -46,6 +61,7 @@ class Agent:
         self.process = process
         self.connection = connection
         self._reading = reading
+        self._differs: Json | None = None
         self.burial: asyncio.Task[Json] | None = None
         """How its session ends it, once begun."""
         self.client: AgentClient
@@ -65,11 +81,14 @@ class Agent:
         cwd: str,
         stderr_path: Path,
         redact: Redact | None,
+        attach: Callable[[Connection], None],
     ) -> Agent:
-        """Spawn and shake hands. On any error the process is gone. Raise ``AgentStartFailed``, ``ProtocolError``,
-        ``DeadlineExceeded`` or a credentials error."""
+        """Spawn, give the connection to ``attach``, and shake hands. On any error the process is gone. Raise
+        ``AgentStartFailed``, ``ProtocolError``, ``DeadlineExceeded`` or a credentials error."""
         process = await AgentProcess.spawn(recipe.argv, env=env, cwd=cwd, stderr_path=stderr_path, redact=redact)
         connection = Connection(process.stdout, process.stdin, handler)
+        attach(connection)
+        _close_after_death(process, connection)
         agent = cls(recipe, process, connection, asyncio.create_task(connection.run()))
         try:
             agent.client = await initialize(
@@ -103,22 +122,17 @@ class Agent:
         native_session_id: str | None,
         created_at: float | None,
         on_lost: OnLost,
+        conversation: Conversation,
     ) -> Opened:
-        """Open a new session, or climb the ladder for ``native_session_id``. Raise ``ContextLost`` when no rung held
-        and ``on_lost`` is ``fail``; credentials and start errors as the agent tells them."""
+        """Open a new session, or climb the ladder for ``native_session_id``. Raise ``ContextLost`` when no rung held,
+        something was said before, and ``on_lost`` is ``fail``; credentials and start errors as the agent tells them."""
         if native_session_id is None:
             return Opened(await self._new(cwd, mcp_servers), "new", [])
         tried: list[str] = []
-        if self.client.can_resume and await self._rung(
-            tried, "resume", self.client.resume_session(native_session_id, cwd, mcp_servers=mcp_servers)
-        ):
-            return Opened(native_session_id, "restored", tried)
-        if self.client.can_load:
-            await self._wait_until_loadable(created_at)
-            if await self._rung(
-                tried, "load", self.client.load_session(native_session_id, cwd, mcp_servers=mcp_servers)
-            ):
-                return Opened(native_session_id, "restored", tried)
+        if await self._restore(tried, cwd, mcp_servers, native_session_id, created_at, conversation):
+            return Opened(native_session_id, "restored", tried, self._differs)
+        if conversation.is_blank():
+            return Opened(await self._new(cwd, mcp_servers), "new", tried)
         if on_lost == "fail":
             raise errors.ContextLost(
                 f"{self.recipe.name} cannot restore the conversation ({'; '.join(tried) or 'it has no resume'}).",
@@ -126,6 +140,29 @@ class Agent:
                 details={"tried": tried},
             )
         return Opened(await self._new(cwd, mcp_servers), "lost", tried)
+
+    async def _restore(
+        self,
+        tried: list[str],
+        cwd: str,
+        mcp_servers: list[Json],
+        native_session_id: str,
+        created_at: float | None,
+        conversation: Conversation,
+    ) -> bool:
+        client = self.client
+        if client.can_resume and await self._rung(
+            tried, "resume", client.resume_session(native_session_id, cwd, mcp_servers=mcp_servers)
+        ):
+            return True
+        if not client.can_load:
+            return False
+        await self._wait_until_loadable(created_at)
+        load = client.load_session(native_session_id, cwd, mcp_servers=mcp_servers)
+        return await self._rung(tried, "load", load) and await self._rung(tried, "load", self._verify(conversation))
+
+    async def _verify(self, conversation: Conversation) -> None:
+        self._differs = await conversation.check_replay()
 
     async def _rung(self, tried: list[str], name: str, attempt: Any) -> bool:
         try:
@@ -152,6 +189,21 @@ class Agent:
             await self.client.new_session(cwd, mcp_servers=mcp_servers, meta=meta)
         assert self.client.session_id is not None
         return self.client.session_id
+
+
+def _close_after_death(process: AgentProcess, connection: Connection) -> None:
+    """A grandchild may hold a dead agent's stdout open for ever: then this is what ends the connection."""
+    loop = asyncio.get_running_loop()
+
+    def look(seen: int, deadline: float) -> None:
+        if connection.chunks_read == seen or loop.time() >= deadline:
+            connection.close()
+        else:
+            loop.call_later(LAST_WORDS_S, look, connection.chunks_read, deadline)
+
+    process.exit_code.add_done_callback(
+        lambda _: loop.call_later(LAST_WORDS_S, look, connection.chunks_read, loop.time() + LAST_WORDS_LIMIT_S)
+    )
 
 
 def agent_environment(

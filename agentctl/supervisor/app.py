@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from agentctl import errors
 from agentctl.supervisor import http, raw_routes
+from agentctl.supervisor.lazy_routes import lazy_mount
 from agentctl.supervisor.log import SessionLog
 from agentctl.supervisor.log_pages import Record
 from agentctl.supervisor.session import Session
@@ -28,6 +29,7 @@ PAGE_LIMIT = 1000
 def build_app(supervisor: Supervisor, token: str) -> ASGIApp:
     """All routes behind the token gate."""
     routes = SessionRoutes(supervisor)
+    processes = lazy_mount("/v1/processes", "process_routes", supervisor)
     app = Starlette(
         routes=[
             Route("/v1/health", routes.health),
@@ -38,6 +40,12 @@ def build_app(supervisor: Supervisor, token: str) -> ASGIApp:
                 for method, path, handler in routes.table()
             ),
             *raw_routes.routes(supervisor),
+            lazy_mount("/v1/fs", "fs_routes", supervisor),
+            lazy_mount("/v1/git", "git_routes", supervisor),
+            Route("/v1/processes", processes.app),  # a mount answers only below its path
+            processes,
+            lazy_mount("/v1/agents", "agent_routes", supervisor),
+            lazy_mount("/v1/config", "config_routes", supervisor),
         ],
         exception_handlers={
             errors.AgentctlError: http.on_agentctl_error,
@@ -127,7 +135,11 @@ class SessionRoutes:
 
     async def cancel(self, request: Request) -> Response:
         body = await http.json_body(request)
-        return http.answer(self._session(request).turns.cancel(kill=bool(body.get("kill"))), status_code=202)
+        turn_id = body.get("turnId")
+        if turn_id is not None and not isinstance(turn_id, str):
+            raise errors.UsageError("turnId must be a text.")
+        cancelled = self._session(request).turns.cancel(kill=bool(body.get("kill")), turn_id=turn_id)
+        return http.answer(cancelled, status_code=202)
 
     async def reply_permission(self, request: Request) -> Response:
         body = await http.json_body(request)
@@ -180,10 +192,27 @@ def _read(session: Session, offset: int, *, limit: int, raw: bool = False) -> li
 
 
 async def _turn_pages(log: SessionLog, after: int, turn_id: str, raw: bool) -> AsyncIterator[list[Record]]:
-    """The events from here to this turn's ``turn.ended``, and not one more."""
+    """The events from this turn's first one to its ``turn.ended``, and not one more: while it is queued, what happens
+    is other turns' business."""
+    begun = False
     async for page in log.follow(after, raw=raw):
+        first, end = 0 if begun else len(page), None
         for index, record in enumerate(page):
-            if b'"type":"turn.ended"' in record.line and json.loads(record.line)["turn_id"] == turn_id:
-                yield page[: index + 1]
-                return
-        yield page
+            step = _step(record, turn_id)
+            if step == "turn.started":
+                begun, first = True, min(first, index)
+            elif step == "turn.ended":
+                first, end = min(first, index), index + 1
+                break
+        if page := page[first:end]:
+            yield page
+        if end is not None:
+            return
+
+
+def _step(record: Record, turn_id: str) -> str | None:
+    """The event's type when it is one about this turn as such."""
+    if b'"type":"turn.' not in record.line:
+        return None
+    event = json.loads(record.line)
+    return event["type"] if event["data"].get("turn_id") == turn_id else None

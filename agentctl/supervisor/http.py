@@ -7,11 +7,13 @@ import hmac
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from agentctl import errors
 from agentctl.errors import BodyTooLarge, MediaTypeUnsupported, NotAcceptable, TokenInvalid
@@ -66,22 +68,32 @@ async def on_unexpected_error(request: Request, exc: Exception) -> Response:
 
 
 class TokenGate:
-    """Every request carries the token, as ``Authorization: Bearer`` or ``X-Agentctl-Token``, or gets 401."""
+    """Every request carries the token, as ``Authorization: Bearer`` or ``X-Agentctl-Token``, or gets 401. A websocket
+    may have it in its query, as ``access_token``."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket") and not self._knows(scope["headers"]):
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 4401})
-                return
+        if scope["type"] in ("http", "websocket") and not self._may_enter(scope):
             denied = problem(TokenInvalid("A valid token is required."))
             denied.headers["www-authenticate"] = "Bearer"
-            await denied(scope, receive, send)
+            if scope["type"] == "websocket":
+                await WebSocket(scope, receive, send).send_denial_response(denied)
+            else:
+                await denied(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _may_enter(self, scope: Scope) -> bool:
+        if self._knows(scope["headers"]):
+            return True
+        if scope["type"] != "websocket":
+            return False
+        # A browser cannot give a websocket any header.
+        given = parse_qs(scope["query_string"]).get(b"access_token", [b""])
+        return hmac.compare_digest(given[0], self._token)
 
     def _knows(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         for name, value in headers:

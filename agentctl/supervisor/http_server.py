@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Generator
+from typing import Any
 
 import uvicorn
 import uvicorn.lifespan.off
@@ -23,6 +24,18 @@ from agentctl.wire import Boot, Ready
 LAST_ANSWERS_S = 2.0
 
 
+MAX_FRAME_BYTES = 1024 * 1024
+
+
+class _LateWebSocket(asyncio.Protocol):
+    """uvicorn's websocket protocol, imported by the first upgrade: no start waits for it."""
+
+    def __new__(cls, *args: Any, **named: Any) -> Any:
+        from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+
+        return WSProtocol(*args, **named)
+
+
 class Server(uvicorn.Server):
     """uvicorn, told to end by the supervisor: signals, ``/v1/shutdown`` and idleness are one and the same way out."""
 
@@ -32,7 +45,9 @@ class Server(uvicorn.Server):
                 build_app(supervisor, boot.token),
                 loop="asyncio",
                 http="h11",
-                ws="none",
+                ws=_LateWebSocket,
+                ws_max_size=MAX_FRAME_BYTES,
+                ws_per_message_deflate=False,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -3,27 +3,32 @@
 A record is ``<event JSON>\\n`` or ``<event JSON>\\t<raw frame>\\n``; the event JSON starts with ``{"sequence":N,``.
 ``SessionLog`` is the one writer and every reader of its process; ``LogReader`` reads from another process.
 
-Files of a log's directory: ``lock``, the segments ``<first sequence>.jsonl``, and ``*.torn`` with what a crash tore.
+Files of a log's directory: ``lock`` (``log_lock.py``), the segments ``<first sequence>.jsonl``, and ``*.torn`` with
+what a crash tore.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from agentctl.errors import SequenceExpired, StateError
 from agentctl.events import Draft
-from agentctl.supervisor.log_files import SegmentWriter, open_directory, said_as_ours, take_lock
-from agentctl.supervisor.log_pages import PAGE_BYTES, Cursor, Record, list_segments
+from agentctl.supervisor.log_files import SegmentWriter, open_directory, said_as_ours
+from agentctl.supervisor.log_lock import LogLock
+from agentctl.supervisor.log_pages import PAGE_BYTES, Cursor, Record, Segment, list_segments
 from agentctl.supervisor.log_records import Heading, encode
 from agentctl.supervisor.log_repair import Torn, last_whole, repair
 from agentctl.supervisor.redaction import Redact, make_redactor
 
 __all__ = ["PAGE_BYTES", "LogReader", "Record", "SessionLog", "make_redactor"]
+
+Found = TypeVar("Found")
+_LOOKS = 5
 
 
 class SessionLog:
@@ -35,6 +40,7 @@ class SessionLog:
         session_id: str,
         *,
         min_sequence: int = 0,
+        fencing: int = 0,
         redact: Redact | None = None,
         segment_bytes: int = 16 * 1024 * 1024,
     ) -> None:
@@ -42,8 +48,10 @@ class SessionLog:
 
         A torn tail is cut off, kept in a ``.torn`` side file and said as a ``log.torn`` event ``{"file","bytes"}``.
         Numbers go on above ``max(held, min_sequence)``; a jump is said as the first new event, ``log.gap``
-        ``{"from","to"}`` (the missing numbers, both included).
-        Raise ``Conflict`` when another writer holds it, ``StateNotWritable``, ``DiskFull``.
+        ``{"from","to"}`` (the missing numbers, both included). A writer with a lower ``fencing`` loses the log to this
+        one, alive or not, which is said as ``log.taken_over`` ``{"from","to"}``.
+        Raise ``Conflict`` when another writer of the same ``fencing`` holds it, ``LeaseLost`` when one with a higher
+        was here, ``StateNotWritable``, ``DiskFull``.
         """
         self._directory = directory
         self._session_id = session_id
@@ -52,22 +60,27 @@ class SessionLog:
         self._closed = False
         with said_as_ours(directory), ExitStack() as undo:
             open_directory(directory)
-            self._lock = take_lock(directory, session_id)
-            undo.callback(os.close, self._lock)
+            self._lock = LogLock(directory, session_id, fencing)
+            undo.callback(self._lock.close)
             self._segments = list_segments(directory)
             held, torn = repair(self._segments)
             self._last = max(held, min_sequence)
             self._writer = SegmentWriter(directory, self._segments, segment_bytes)
             undo.callback(self._writer.close)
-            self._say_what_happened(held, torn)
+            self._say_what_happened(held, torn, fencing)
             undo.pop_all()
 
-    def _say_what_happened(self, held: int, torn: list[Torn]) -> None:
+    def _say_what_happened(self, held: int, torn: list[Torn], fencing: int) -> None:
         said = []
-        if self._last > held:
-            # A gap begins a segment: inside one, numbers follow from their line.
+        taken_from = self._lock.taken_from
+        if self._last > held or taken_from is not None:
+            # A gap begins a segment: inside one, numbers follow from their line. So does a take-over: what its old
+            # writer was about to write goes to the end of the old segment, where nobody reads it.
             self._writer.rotate(self._last + 1)
+        if self._last > held:
             said.append(Draft("log.gap", {"from": held + 1, "to": self._last}, "daemon"))
+        if taken_from is not None:
+            said.append(Draft("log.taken_over", {"from": taken_from, "to": fencing}, "daemon"))
         said += [Draft("log.torn", {"file": part.file, "bytes": part.size}, "daemon") for part in torn]
         self.append(said, turn_id=None, durable=True)
 
@@ -81,6 +94,15 @@ class SessionLog:
         """The last record that readers may see; 0 for a new log."""
         return self._last
 
+    def before_last(self, size: int) -> int:
+        """The number after which the newest segments begin that have about ``size`` bytes together."""
+        for segment in reversed(self._segments):
+            with _gone(self._directory):
+                size -= segment.path.stat().st_size
+            if size <= 0:
+                return segment.first - 1
+        return self.first_sequence - 1
+
     def append(
         self,
         drafts: Sequence[Draft],
@@ -91,8 +113,8 @@ class SessionLog:
     ) -> int:
         """Number the drafts, write them in one piece, sync when ``durable``, then show them; return the last number.
 
-        All or nothing: when it raises ``DiskFull`` or another ``StateError``, the log is as it was before. ``raw`` of
-        a draft should be JSON; a raw frame with a tab in it is dumped again.
+        All or nothing: when it raises ``DiskFull``, another ``StateError`` or ``LeaseLost``, the log is as it was
+        before. ``raw`` of a draft should be JSON; a raw frame with a tab in it is dumped again.
         """
         if self._closed:
             raise StateError(f"The log of session {self._session_id} is closed.")
@@ -101,7 +123,10 @@ class SessionLog:
         first = self._last + 1
         heading = Heading(self._session_id, native_session_id, turn_id)
         records = encode(first, drafts, heading, self._redact)
+        self._lock.check()
         self._writer.write(b"".join(records), first, durable=durable)
+        if durable:
+            self._lock.check()  # since the first look we may have been stopped for a long time
         self._last += len(records)
         self._wake()
         return self._last
@@ -150,7 +175,7 @@ class SessionLog:
         self._closed = True
         self._wake()
         with said_as_ours(self._directory), ExitStack() as leave:
-            leave.callback(os.close, self._lock)
+            leave.callback(self._lock.close)
             leave.callback(self._writer.close)
             self._writer.sync()
 
@@ -199,21 +224,36 @@ class LogReader:
     @property
     def last_sequence(self) -> int:
         """The last whole record; 0 when there is none."""
-        return last_whole(list_segments(self._directory))
+        return self._looked_at(last_whole)
 
     def read(
         self, after: int, *, limit: int | None = None, max_bytes: int = PAGE_BYTES, raw: bool = False
     ) -> list[Record]:
         """As ``SessionLog.read``."""
-        # The segments are listed before any is read: one that has a successor is complete then.
-        segments = list_segments(self._directory)
-        last = last_whole(segments)
-        _refuse_expired(after, segments[0].first if segments else 1, last)
-        cursor = Cursor(segments, after)
-        try:
-            return cursor.page(last, limit=limit, max_bytes=max_bytes, raw=raw)
-        finally:
-            cursor.close()
+
+        def page(segments: list[Segment]) -> list[Record]:
+            last = last_whole(segments)
+            _refuse_expired(after, segments[0].first if segments else 1, last)
+            cursor = Cursor(segments, after)
+            try:
+                return cursor.page(last, limit=limit, max_bytes=max_bytes, raw=raw)
+            finally:
+                cursor.close()
+
+        return self._looked_at(page)
+
+    def _looked_at(self, look: Callable[[list[Segment]], Found]) -> Found:
+        """What ``look`` finds in the segments, listed before any is read: one that has a successor is complete then.
+
+        A writer may remove one meanwhile (repair takes an empty one, retention an old one): then they are listed again.
+        """
+        for _ in range(_LOOKS):
+            try:
+                return look(list_segments(self._directory))
+            except FileNotFoundError:
+                continue
+        with _gone(self._directory):
+            return look(list_segments(self._directory))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The files of a log as its writer holds them: the lock, the active segment, and writes that happen whole or not."""
+"""The files of a log as its writer holds them: the active segment, and writes that happen whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agentctl.errors import AgentctlError, Conflict, DiskFull, StateError, StateNotWritable
+from agentctl.errors import AgentctlError, DiskFull, StateError, StateNotWritable
 from agentctl.supervisor.log_pages import Segment, segment_path
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -44,22 +44,6 @@ def open_directory(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if directory.stat().st_mode & 0o077:
         directory.chmod(0o700)
-
-
-def take_lock(directory: Path, session_id: str) -> int:
-    """The descriptor that holds the log's lock until it is closed. Raise ``Conflict`` when another one has it."""
-    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        os.close(fd)
-        if e.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise
-        raise Conflict(
-            f"Another supervisor is writing the log of session {session_id} ({directory}).",
-            hint="Stop its sandbox first; one log has one writer.",
-        ) from e
-    return fd
 
 
 def sync(fd: int) -> None:

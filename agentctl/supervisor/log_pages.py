@@ -8,6 +8,7 @@ to be searched, and the rest is counting.
 from __future__ import annotations
 
 import os
+import sys
 from bisect import bisect_right
 from itertools import repeat
 from pathlib import Path
@@ -100,6 +101,12 @@ class Cursor:
         self._open(self._segments[index])
         return True
 
+    def _end(self) -> int:
+        """The last number that this segment may hold: what a writer that lost the log wrote after it is not there."""
+        assert self._segment is not None
+        index = bisect_right(self._segments, self._segment.first, key=lambda s: s.first)
+        return self._segments[index].first - 1 if index < len(self._segments) else sys.maxsize
+
     def _open(self, segment: Segment) -> None:
         fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
         self.close()
@@ -131,6 +138,9 @@ class Cursor:
             count -= step
 
     def _read(self, last: int, limit: int | None, max_bytes: int, raw: bool) -> list[Record]:
+        last = min(last, self._end())
+        if self._next > last:
+            return []
         lines, size = _whole_lines(self._fd, self._offset, max_bytes)
         allowed = max(min(len(lines), last - self._next + 1, len(lines) if limit is None else limit), 0)
         if allowed < len(lines):

@@ -44,12 +44,14 @@ def last_whole(segments: list[Segment]) -> int:
 
 def _repair_tail(segment: Segment, torn: list[Torn]) -> int:
     """Only a crash of the machine can tear more than the last record (blocks written out of order): then the records do
-    not count up to the last one, and the cut is made before the first that does not fit.
+    not count up to the last one, or there is a hole of NULs in one, and the cut is made before the first that does not
+    fit.
     """
     data = segment.path.read_bytes()
     size = data.rfind(b"\n") + 1
     count = data.count(b"\n")
-    if size and not _is_record(data[data.rfind(b"\n", 0, size - 1) + 1 : size - 1], segment.first + count - 1):
+    last = data[data.rfind(b"\n", 0, size - 1) + 1 : size - 1]
+    if size and (b"\0" in data or not _is_record(last, segment.first + count - 1)):
         count, size = _sound_part(data, segment.first)
     if size < len(data):
         torn.append(Torn(_keep(segment.path, data[size:]).name, len(data) - size))

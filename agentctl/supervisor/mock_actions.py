@@ -109,6 +109,11 @@ def open_tool(turn: Turn, value: str, bang: bool) -> None:
     start_call(turn, value or "execute", "A tool that never ends")
 
 
+def late_tool(turn: Turn, value: str, bang: bool) -> None:
+    call_id = start_call(turn, value or "execute", "A tool that ends late")
+    turn.afterwards.append(lambda: end_call(turn, call_id, "done at last"))
+
+
 def permission(turn: Turn, value: str, bang: bool) -> None:
     call_id = start_call(turn, value or "execute", "mock command", {"command": "mock command"}, status="pending")
     if may(turn, call_id, value or "execute", "mock command"):
@@ -305,6 +310,7 @@ ACTION_TABLE: dict[str, Action] = {
     "plan": plan,
     "tool": tool,
     "open-tool": open_tool,
+    "late-tool": late_tool,
     "permission": permission,
     "diff": diff,
     "write": write,

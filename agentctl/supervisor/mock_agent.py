@@ -12,12 +12,16 @@ Flags of the handshake and the process (also as words in the variable ``MOCK_AGE
 ``--no-load --no-resume --no-list``         do not offer it
 ``--load-error=CODE --resume-error=CODE``   offer it, and fail
 ``--load-null --replay-late --resume-replays``  odd answers: null; replay after the answer; replay where none may be
+``--load-forgets[=last]``                   load without an error, and without the history, or the last message of it
 ``--protocol=N``                            answer this protocol version
 ``--no-image``                              take no images
 ``--no-permission-modes``                   have no modes
 ``--session-id=ID``                         give every new session this id
 ``--state-dir=DIR``                         instead of ``$HOME/.mock-agent``
 ``--exit-at-start=CODE --never-respond --banner --noise=LINES``  faults before the first answer
+``--hold-pipes``                            leave a process behind that holds stdout and stderr, with --exit-at-start
+``--early-request=METHOD``                  ask the client this before the answer to initialize, and wait for its answer
+``--first-FLAG``                            obey ``--FLAG`` in the first process of a state directory only
 """
 
 from __future__ import annotations
@@ -32,11 +36,11 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve ACP on stdin and stdout until stdin ends. ``argv`` are the flags (default ``sys.argv[1:]``)."""
-    from agentctl.supervisor.mock_knobs import Flags
-    from agentctl.supervisor.mock_server import MockServer
+    from agentctl.supervisor.mock_knobs import Flags, obeyed
+    from agentctl.supervisor.mock_server import MockServer, state_dir
 
     given = [*os.environ.get("MOCK_AGENT_FLAGS", "").split(), *(sys.argv[1:] if argv is None else argv)]
-    return MockServer(Flags(given)).serve()
+    return MockServer(Flags(obeyed(given, state_dir(Flags(given))))).serve()
 
 
 if __name__ == "__main__":

@@ -73,11 +73,21 @@ def hang(turn: Turn, value: str, bang: bool) -> None:
 
 
 def grandchild(turn: Turn, value: str, bang: bool) -> None:
+    turn.tell(f"grandchild: {hold_pipes(whole(value, 3600))}")
+
+
+def hold_pipes(seconds: int) -> int:
+    """Start a process in a session of its own that holds stdout and stderr; its pid."""
     import subprocess
 
-    program = f"import time; time.sleep({whole(value, 3600)})"
-    process = subprocess.Popen([sys.executable, "-IS", "-c", program], stdin=subprocess.DEVNULL, start_new_session=True)
-    turn.tell(f"grandchild: {process.pid}")
+    program = f"import time; time.sleep({seconds})"
+    argv = [sys.executable, "-IS", "-c", program]
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True).pid
+
+
+def freeze(turn: Turn, value: str, bang: bool) -> None:
+    turn.wire.flush()
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def close_stdout(turn: Turn, value: str, bang: bool) -> None:
@@ -116,6 +126,7 @@ FAULT_TABLE: dict[str, Action] = {
     "garbage": garbage,
     "stderr": stderr,
     "hang": hang,
+    "freeze": freeze,
     "grandchild": grandchild,
     "ignore-eof": already_done,
     "ignore-term": already_done,

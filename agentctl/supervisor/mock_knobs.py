@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 TYPE_CHECKING = False
@@ -16,6 +17,7 @@ ACTIONS = """
 @plan               a plan of three entries, then the same with all done
 @tool[=KIND]        a tool call that ends well (read, edit, execute, search, ...)
 @open-tool[=KIND]   a tool call that never ends
+@late-tool[=KIND]   a tool call that ends after the answer (see @late-delay)
 @permission[=KIND]  asks for a permission with a tool call and says which option it got
 @diff               an edit with a diff, after a permission
 @write=PATH         really writes a file below cwd, after a permission (@write!=PATH asks nobody)
@@ -38,6 +40,7 @@ ACTIONS = """
 @stderr=LINES       lines on stderr
 @sleep=S            waits, unless cancelled
 @hang               waits for a cancel
+@freeze             stops its process with SIGSTOP
 @grandchild[=S]     starts a process in a session of its own that holds stdout
 @ignore-eof         goes on after the end of stdin
 @ignore-term        goes on after SIGTERM
@@ -62,6 +65,8 @@ SETTINGS = """
 @cancel-stop=REASON a cancel ends the prompt with this stop reason
 @late=N             N chunks after the answer
 @late-delay=S       how long after
+@late-every=S       how long to wait between them
+@twice              the answer comes twice
 @wrong-id           the answer bears another id
 @string-id          the answer bears its id as a string
 @both               the answer is a result and an error
@@ -107,6 +112,22 @@ class Knobs:
 
     def seconds(self, name: str) -> float:
         return decimal(self.settings.get(name, ""), 0)
+
+
+FIRST = "--first-"
+
+
+def obeyed(given: list[str], state_dir: str) -> list[str]:
+    """The flags without those that only the first process of a state directory obeys, unless this is it."""
+    rest = [word for word in given if not word.startswith(FIRST)]
+    if len(rest) == len(given):
+        return given
+    os.makedirs(state_dir, mode=0o700, exist_ok=True)
+    try:
+        os.close(os.open(os.path.join(state_dir, "first"), os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return rest
+    return [f"--{word.removeprefix(FIRST)}" if word.startswith(FIRST) else word for word in given]
 
 
 class Flags:

@@ -8,7 +8,7 @@ import threading
 import time
 
 from agentctl import __version__
-from agentctl.supervisor.mock_faults import noise
+from agentctl.supervisor.mock_faults import hold_pipes, noise
 from agentctl.supervisor.mock_knobs import Flags, Knobs
 from agentctl.supervisor.mock_sessions import CONFIG, Session, SessionStore
 from agentctl.supervisor.mock_turn import Turn, prompt_text
@@ -41,8 +41,7 @@ class MockServer:
     def __init__(self, flags: Flags) -> None:
         self._flags = flags
         self._wire = Wire()
-        home = os.environ.get("HOME") or os.path.expanduser("~")
-        self._store = SessionStore(flags.text("state-dir") or os.path.join(home, ".mock-agent"))
+        self._store = SessionStore(state_dir(flags))
         self._turns: dict[str, Turn] = {}
         self._client: Json = {}
         self._authenticated = not flags.has("auth-required")
@@ -65,6 +64,8 @@ class MockServer:
         """Answer until stdin ends; the process's exit code."""
         self._obey_now(Knobs("", self._flags.defaults))
         noise(self._flags.number("noise", 0))
+        if self._flags.has("hold-pipes"):
+            hold_pipes(3600)
         if self._flags.has("exit-at-start"):
             return self._flags.number("exit-at-start", 1)
         if self._flags.has("banner"):
@@ -91,6 +92,8 @@ class MockServer:
         try:
             if method == "session/prompt":
                 self._prompt(request_id, params)
+            elif method == "initialize" and self._flags.has("early-request"):
+                threading.Thread(target=self._ask_first, args=(request_id, params), daemon=True).start()
             elif method in self._methods:
                 self._wire.result(request_id, self._methods[method](params))
                 for step in self._after:
@@ -135,6 +138,14 @@ class MockServer:
             else [],
         }
 
+    def _ask_first(self, request_id: Any, params: Json) -> None:
+        """Initialize is answered when the client has answered; the answer goes along."""
+        early = self._wire.request(self._flags.text("early-request"), {"sessionId": "none-yet", "options": []})
+        early.came.wait()
+        answer = self._initialize(params)
+        answer["agentInfo"]["_meta"] = {"earlyAnswer": early.result()}
+        self._wire.result(request_id, answer)
+
     def _authenticate(self, params: Json) -> Json:
         if params.get("methodId") != "mock-login" or not self._flags.has("auth-required"):
             raise Refused(INVALID_PARAMS, f"There is no authentication method {params.get('methodId')}.")
@@ -151,6 +162,8 @@ class MockServer:
 
     def _load(self, params: Json) -> Json | None:
         session = self._stored(params, "load-error")
+        if self._flags.has("load-forgets"):
+            session.forget(self._flags.text("load-forgets"))
         if self._flags.has("replay-late"):
             self._after.append(lambda: self._replay(session))
         else:
@@ -268,3 +281,8 @@ class MockServer:
 
     def _update(self, session: Session, variant: str, /, **fields: Any) -> None:
         self._wire.notify("session/update", {"sessionId": session.id, "update": {"sessionUpdate": variant, **fields}})
+
+
+def state_dir(flags: Flags) -> str:
+    home = os.environ.get("HOME") or os.path.expanduser("~")
+    return flags.text("state-dir") or os.path.join(home, ".mock-agent")

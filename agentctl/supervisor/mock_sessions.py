@@ -48,6 +48,11 @@ class Session:
         self.history.append((role, text))
         self._append({"role": role, "text": text})
 
+    def forget(self, what: str) -> None:
+        """Forget everything, or with ``last`` what was said last and after it; the file remembers."""
+        users = [index for index, (role, _) in enumerate(self.history) if role == "user"]
+        self.history = self.history[: users[-1]] if what == "last" and users else []
+
     def save_facts(self) -> None:
         """Write what may have changed: title, settings, counters."""
         self.updated_at = _now()

@@ -51,6 +51,8 @@ class Turn:
         self.cancelled = threading.Event()
         self.cancel_code: int | None = None
         self.said: list[str] = []
+        self.afterwards: list[Callable[[], None]] = []
+        """What is left to do after the answer."""
         self._unflushed = 0
         batch = knobs.settings.get("batch")
         self._batch = 0 if batch is None else knobs.number("batch", 1 << 60)
@@ -194,14 +196,18 @@ class Turn:
         if knobs.has("string-id"):
             answer_id = str(answer_id)
         if not knobs.has("no-answer"):
-            self.wire.send({"jsonrpc": "2.0", "id": answer_id, **outcome})
+            line = line_of({"jsonrpc": "2.0", "id": answer_id, **outcome})
+            self.wire.send_bytes(line * 2 if knobs.has("twice") else line)
 
     def _late(self) -> None:
         late = self.knobs.number("late", 0)
-        if late:
+        if late or self.afterwards:
             time.sleep(self.knobs.seconds("late-delay"))
+        for step in self.afterwards:
+            step()
         for number in range(late):
             self.chunk("agent_message_chunk", f"late {number + 1} ")
+            time.sleep(self.knobs.seconds("late-every"))
         self.wire.flush()
 
 

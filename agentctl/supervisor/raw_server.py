@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from agentctl import errors
 from agentctl.events import Draft
 from agentctl.supervisor.agent import agent_environment, write_missing_files
+from agentctl.supervisor.configured import configured
 from agentctl.supervisor.log import Record, SessionLog
 from agentctl.supervisor.log_files import open_directory, said_as_ours
 from agentctl.supervisor.raw_agent import RawAgent, adapter_notice, refusal
@@ -103,6 +104,7 @@ class RawServer:
         Without one, an answer or a ``$/cancel_request`` has no addressee and is dropped. Raise a ``StateError`` when
         the log could not be written any more, ``Conflict`` when the server was closed meanwhile.
         """
+        frame = await configured(self._boot, self.recipe, frame)
         async with self._lock:
             if not self.is_live and frame.get("method") in (None, "$/cancel_request"):
                 return
@@ -128,6 +130,10 @@ class RawServer:
     async def _start(self) -> RawAgent:
         recipe = self.recipe
         write_missing_files(Path(self._boot.home), recipe.files)
+        if recipe.fresh_files:
+            from agentctl.supervisor.fresh_files import write_fresh_files
+
+            write_fresh_files(Path(self._boot.home), recipe.fresh_files)
         base = {**self._boot.agent_env, SANDBOX_ENV: self._boot.sandbox_id}
         return await RawAgent.start(
             recipe,

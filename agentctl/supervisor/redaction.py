@@ -17,7 +17,7 @@ def make_redactor(secrets: Iterable[str]) -> Redact | None:
 
     It knows bytes, not JSON: a secret of digits may stand where a number was, so the log checks what comes out.
     """
-    forms = {form for secret in secrets if len(secret) >= MIN_SECRET_CHARS for form in _forms(secret)}
+    forms = forms_of(secrets)
     if not forms:
         return None
     # The longest first: a secret that begins with another one must not leave its own end behind.
@@ -30,6 +30,11 @@ def make_redactor(secrets: Iterable[str]) -> Redact | None:
         return data
 
     return redact
+
+
+def forms_of(secrets: Iterable[str]) -> set[bytes]:
+    """What has to be found to keep these secrets out; those of fewer than 8 characters are not looked for."""
+    return {form for secret in secrets if len(secret) >= MIN_SECRET_CHARS for form in _forms(secret)}
 
 
 def _forms(secret: str) -> set[bytes]:

@@ -9,28 +9,25 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agentctl import errors
 from agentctl.acp.translate import Translator
 from agentctl.events import Draft
 from agentctl.supervisor import settings
-from agentctl.supervisor.agent import Agent, Opened, agent_environment, write_missing_files
+from agentctl.supervisor.agent import Agent
+from agentctl.supervisor.held_back import HeldBack
 from agentctl.supervisor.inbox import Inbox
 from agentctl.supervisor.log import SessionLog
 from agentctl.supervisor.log_records import without_surrogates
 from agentctl.supervisor.redaction import Redact
 from agentctl.supervisor.requests import RequestDesk
 from agentctl.supervisor.session_request import SessionRequest
+from agentctl.supervisor.starter import Starter
 from agentctl.supervisor.turns import Turns
-from agentctl.wire import SANDBOX_ENV, Boot, Recipe
-
-if TYPE_CHECKING:
-    from agentctl.model import OnLost
+from agentctl.wire import Boot, Recipe
 
 Json = dict[str, Any]
-START_LIMIT_S = 170.0
-"""For a start as a whole, whatever its steps may take: less than a caller waits for the answer to its create."""
 
 
 class Session:
@@ -50,16 +47,17 @@ class Session:
         self.recipe = recipe
         self.request = SessionRequest.from_json(request)
         self.touch = touch
-        self._boot = boot
-        self._redact = redact
         directory = Path(boot.log_root)
         self._stderr_path = directory / "agent.stderr"
-        self.log = SessionLog(directory, session_id, min_sequence=self.request.min_sequence, redact=redact)
+        self.log = SessionLog(
+            directory, session_id, min_sequence=self.request.min_sequence, fencing=boot.fencing, redact=redact
+        )
+        self._held_back = HeldBack((*boot.secrets, boot.token))
         self.translator = Translator(first_item=self.log.last_sequence + 1)
         self.inbox = Inbox(self)
         self.turns = Turns(self)
         self.desk = RequestDesk(
-            respond=self._respond, emit=lambda draft: self.write([draft]), denied=self.turns.denied, changed=touch
+            respond=self.inbox.respond, emit=lambda draft: self.write([draft]), denied=self.turns.denied, changed=touch
         )
         self.agent: Agent | None = None
         self.native_session_id = self.request.native_session_id
@@ -69,20 +67,25 @@ class Session:
         self.usage: Json | None = None
         self.cost: Json | None = None
         self.failure: errors.AgentctlError | None = None
-        self._starting: asyncio.Task[Agent] | None = None
-        self._closed = False
+        self.is_closed = False
+        self.starter = Starter(self, boot, self._stderr_path, redact)
 
     @property
     def is_busy(self) -> bool:
-        return self.turns.running is not None or self._starting is not None
+        """Whether there is work that a sandbox has to live for; a failed session begins none of what is queued."""
+        waiting = bool(self.turns.queue) and self.failure is None
+        return self.turns.running is not None or waiting or self.starter.is_starting
 
     @property
     def status(self) -> str:
         if self.failure is not None:
             return "failed"
-        if self._starting is not None:
+        if self.starter.is_starting:
             return "starting"
-        if self.turns.running is not None:
+        running = self.turns.running
+        if running is not None and running.stalled:
+            return "stalled"
+        if self.turns.is_busy:
             return "waiting" if self.desk.pending else "busy"
         return "idle" if self.agent is not None else "dead"
 
@@ -91,15 +94,21 @@ class Session:
 
         A log that cannot be written ends the session: going on would lose what the agent says.
         """
-        drafts = [*self.inbox.take(), *drafts]
+        turn = self.turns.running
+        drafts = self._held_back.passed([*self.inbox.take(), *drafts])
+        self._append(drafts, turn.id if turn else None, durable)
+
+    def write_apart(self, drafts: Sequence[Draft], *, turn_id: str | None) -> None:
+        """Write, durably, what belongs to another turn than the running one, or to none."""
+        self.write([])
+        self._append(drafts, turn_id, durable=True)
+
+    def _append(self, drafts: Sequence[Draft], turn_id: str | None, durable: bool) -> None:
         if not drafts or self.failure is not None:
             return
-        turn = self.turns.running
         try:
-            self.log.append(
-                drafts, turn_id=turn.id if turn else None, native_session_id=self.native_session_id, durable=durable
-            )
-        except errors.StateError as e:
+            self.log.append(drafts, turn_id=turn_id, native_session_id=self.native_session_id, durable=durable)
+        except (errors.StateError, errors.LeaseLost) as e:
             self._fail(e)
 
     def unreadable(self, error: errors.StateError) -> None:
@@ -107,7 +116,7 @@ class Session:
         if not self._stderr_path.parent.is_dir():
             self._fail(error)
 
-    def _fail(self, error: errors.StateError) -> None:
+    def _fail(self, error: errors.StateError | errors.LeaseLost) -> None:
         if self.failure is None:
             self.failure = error
             with suppress(errors.StateError):  # it will not be synced either
@@ -115,120 +124,23 @@ class Session:
             self.kill_agent()
 
     async def start(self) -> None:
-        """Start the agent and open its session. On an error the log says it and the agent is gone."""
-        if self.request.interrupted_turn_id:
-            self.turns.close_interrupted(self.request.interrupted_turn_id)
+        """Start the agent and open its session. On an error the log says it and the agent is gone; what was queued
+        stays queued in the log."""
+        self.turns.queue.recover()
         try:
             await self.ensure_agent()
         except errors.AgentctlError as e:
             self.write([Draft("error", {"message": e.message, "code": e.code, "details": e.details}, "daemon")])
             raise
+        self.turns.advance()
 
     async def ensure_agent(self) -> Agent:
-        """The running agent, started when there is none: one start, for which everybody waits who asks meanwhile.
-
-        Whoever gives up waiting does not stop it. Raise what starting it raises.
-        """
-        if self.failure is not None:
-            raise self.failure
-        if self._closed:
-            raise errors.SandboxError("The session was ended in its sandbox.")
-        if self._starting is None:
-            if self.agent is not None and not self.agent.is_leaving:
-                return self.agent
-            self._starting = asyncio.create_task(self._start_agent())
-            self._starting.add_done_callback(_look_at_the_error)
-        starting = self._starting
-        try:
-            return await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            if starting.cancelled():
-                raise errors.SandboxError("The sandbox was ended while the agent was starting.") from None
-            raise
-
-    async def _start_agent(self) -> Agent:
-        try:
-            if self.agent is not None:
-                await self.bury(self.agent)  # the one before: two at once would be two writers of one conversation
-            self.inbox.hold(True)
-            async with asyncio.timeout(START_LIMIT_S):
-                return await self._connect()
-        except TimeoutError as e:
-            await self._give_up()
-            raise errors.DeadlineExceeded(f"{self.recipe.name} was not ready within {START_LIMIT_S:g} s.") from e
-        except BaseException:
-            await self._give_up()
-            raise
-        finally:
-            self._starting = None
-            self.touch()
-
-    async def _give_up(self) -> None:
-        self.inbox.hold(False)
-        if self.agent is not None:
-            await self.bury(self.agent)
-
-    async def _connect(self) -> Agent:
-        request, recipe = self.request, self.recipe
-        setup = settings.permission_setup(recipe, request.permissions)
-        write_missing_files(Path(self._boot.home), recipe.files)
-        given = dict(request.env)
-        if request.model and recipe.model_env:
-            given.setdefault(recipe.model_env, request.model)
-        base = {**self._boot.agent_env, SANDBOX_ENV: self._boot.sandbox_id}
-        env = agent_environment(base, recipe, setup, given)
-        self.agent = agent = await Agent.start(
-            recipe, self.inbox, env=env, cwd=request.cwd, stderr_path=self._stderr_path, redact=self._redact
-        )
-        self.translator = Translator(first_item=self.translator.next_item, config=agent.client.config)
-        if self.native_session_id is not None:
-            self.translator.begin_replay()
-        opened = await agent.open_session(
-            request.cwd, request.mcp_servers, self.native_session_id, request.created_at, self._on_lost
-        )
-        if recipe.replay_after_response and self.native_session_id is not None:
-            await self.inbox.quiet()
-        self.translator.end_replay()  # what it closes was read over as well
-        self._opened(agent, opened)
-        await settings.apply(self, agent.client, setup)
-        if self.failure is not None:
-            raise self.failure
-        if agent.connection.is_closed:
-            raise errors.AgentStartFailed(
-                f"{recipe.name} ended right after its start.", details={"stderr": agent.process.stderr_summary()}
-            )
-        return agent
-
-    @property
-    def _on_lost(self) -> OnLost:
-        """What the message says that the agent is started for, else what the session was created with."""
-        turn = self.turns.running
-        return (turn.message.on_lost if turn else None) or self.request.on_lost
-
-    def _opened(self, agent: Agent, opened: Opened) -> None:
-        first = self.native_session_id is None
-        self.native_session_id, self.context = opened.native_session_id, opened.context
-        facts = {
-            "agent": self.recipe.name,
-            "agentInfo": agent.client.agent_info,
-            "capabilities": agent.client.capabilities,
-            "context": opened.context,
-            "cwd": self.request.cwd,
-            "pid": agent.process.pid,
-        }
-        drafts = [Draft("session.started" if first else "sandbox.agent_started", {"metadata": facts}, "daemon")]
-        if opened.context == "lost":
-            if self._on_lost == "replay":
-                self.context = "replayed"
-            lost = {"reason": "; ".join(opened.tried), "tried": opened.tried, "action": self._on_lost}
-            drafts.insert(0, Draft("session.context_lost", lost, "daemon"))
-        self.write(drafts)
-        self.inbox.hold(False)
-        self.write([])
+        """The running agent, started when there is none. Raise what starting it raises."""
+        return await self.starter.ensure()
 
     def agent_left(self) -> None:
         """The connection ended: whoever was waiting is told, the rest of the process tree is ended."""
-        if self.agent is not None and self._starting is None:
+        if self.agent is not None and not self.starter.is_starting:
             self._burial(self.agent)
 
     async def bury(self, agent: Agent) -> Json:
@@ -254,15 +166,22 @@ class Session:
         self.write([Draft("sandbox.agent_exited", facts, "daemon")])
         return facts
 
+    async def terminate(self) -> None:
+        """End the session itself: queued turns are cancelled. Idempotent."""
+        if not self.is_closed:
+            self.turns.cancel_queued()
+            await self.close("terminated")
+
     async def close(self, reason: str) -> None:
-        """End the running turn as interrupted, stop the agent, close the log. Idempotent."""
-        if self._closed:
+        """End the running turn as interrupted, stop the agent, close the log. Idempotent.
+
+        Queued turns stay queued in the log: their callers were told so, and the next supervisor begins them.
+        """
+        if self.is_closed:
             return
-        self._closed = True
+        self.is_closed = True
         await self.turns.interrupt()
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.gather(self._starting, return_exceptions=True)
+        await self.starter.abandon()
         if self.agent is not None:
             await self.bury(self.agent)
         if reason == "terminated":
@@ -282,10 +201,6 @@ class Session:
         agent = await self.ensure_agent()
         return await agent.client.call(method, {"sessionId": self.native_session_id, **params}, timeout_s=timeout_s)
 
-    def _respond(self, rpc_id: Any, result: Json) -> None:
-        if self.agent is not None:
-            self.agent.connection.respond(rpc_id, result)
-
     def snapshot(self) -> Json:
         """The Snapshot of ``wire.py``."""
         config = self.translator.config
@@ -301,9 +216,10 @@ class Session:
             "title": config.title,
             "nativeSessionId": self.native_session_id,
             "status": self.status,
-            "ended": self._closed,
+            "ended": self.is_closed,
             "eventCount": self.log.last_sequence,
             "turnId": running.id if running else None,
+            "queue": self.turns.queue.to_json(),
             "lastTurn": self.turns.last,
             "context": self.context,
             "agentInfo": client.agent_info if client else None,
@@ -318,9 +234,3 @@ class Session:
         }
         snapshot: Json = without_surrogates(said)  # it goes out as UTF-8
         return snapshot
-
-
-def _look_at_the_error(start: asyncio.Task[Agent]) -> None:
-    """A start that nobody waits for any more may fail in peace: the log of whoever asks next will say it."""
-    if not start.cancelled():
-        start.exception()

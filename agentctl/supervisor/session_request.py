@@ -16,7 +16,8 @@ Json = dict[str, Any]
 
 @dataclass(slots=True, kw_only=True)
 class SessionRequest:
-    """Mutable: ``set-mode`` and its like are kept here, so that a restarted agent is set up the same way."""
+    """Mutable: ``set-mode`` and its like are kept here, so that a restarted agent is set up the same way. ``queued``
+    are Messages of ``wire.py``."""
 
     cwd: str
     permissions: str = "ask"
@@ -32,6 +33,11 @@ class SessionRequest:
     on_lost: OnLost = "fail"
     min_sequence: int = 0
     interrupted_turn_id: str | None = None
+    stall_timeout_s: float | None = None
+    start_timeout_s: float | None = None
+    queued: list[Json] = field(default_factory=list)
+    files: list[Json] = field(default_factory=list)
+    pre_start: list[str] = field(default_factory=list)
 
     @classmethod
     def from_json(cls, body: Json) -> SessionRequest:
@@ -43,6 +49,13 @@ class SessionRequest:
             raise errors.UsageError("cwd must be an absolute path.")
         if not all(isinstance(value, str) for value in values.get("env", {}).values()):
             raise errors.UsageError("env must map names to texts.")
+        for name in ("stallTimeoutS", "startTimeoutS"):
+            if values.get(_FIELDS[name][0], 1) <= 0:
+                raise errors.UsageError(f"{name} must be a number of seconds above 0, or null.")
+        if not all(isinstance(file, dict) and isinstance(file.get("data"), str) for file in values.get("files", ())):
+            raise errors.UsageError('files are objects with "path" and "data".')
+        if not all(isinstance(command, str) for command in values.get("pre_start", ())):
+            raise errors.UsageError("preStart is a list of shell commands.")
         on_lost_of(values.get("on_lost"))
         if "policy" in values:
             values["policy"] = check_policy(values["policy"], "policy")
@@ -71,6 +84,11 @@ _FIELDS: dict[str, tuple[str, type | tuple[type, ...]]] = {
     "onLost": ("on_lost", str),
     "minSequence": ("min_sequence", int),
     "interruptedTurnId": ("interrupted_turn_id", str),
+    "stallTimeoutS": ("stall_timeout_s", (int, float)),
+    "startTimeoutS": ("start_timeout_s", (int, float)),
+    "queued": ("queued", list),
+    "files": ("files", list),
+    "preStart": ("pre_start", list),
 }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from agentctl import __version__, errors
 from agentctl.supervisor.cgroups import cgroup_pids, join_cgroup, kill_cgroup, remove_cgroup
@@ -16,8 +17,15 @@ from agentctl.supervisor.redaction import make_redactor
 from agentctl.supervisor.session import Session
 from agentctl.wire import Boot
 
+if TYPE_CHECKING:
+    from agentctl.supervisor.user_processes import UserProcesses
+
 Json = dict[str, Any]
 IDLE_TICK_S = 1.0
+REMEMBER_S = 1.0
+PROCESSES = "processes"
+"""The directory below the log's where the processes of users are noted, each in one of its own."""
+
 STOP_GRACE_S = 2.0
 LEAVE_TIMEOUT_S = 8.0
 
@@ -31,6 +39,9 @@ class Supervisor:
         self._begun: dict[str, asyncio.Task[Session]] = {}
         self.redact = make_redactor((*boot.secrets, boot.token))
         self.raw_servers = RawServers(boot, redact=self.redact)
+        self.activities: list[Callable[[], bool]] = []
+        self.closers: list[Callable[[], Awaitable[None]]] = []
+        self.user_processes: UserProcesses | None = None
         self._last_active = time.monotonic()
         self._exit: Callable[[], None] | None = None
         self._leaving: asyncio.Task[None] | None = None
@@ -51,6 +62,14 @@ class Supervisor:
         self._exit = exit_
         self._reaper.start()
         self._ticker = asyncio.create_task(self._tick())
+        if os.path.isdir(os.path.join(self.boot.log_root, PROCESSES)):
+            self._remembering = asyncio.create_task(self._remember_processes())
+
+    async def _remember_processes(self) -> None:
+        """Look after what users started under an earlier supervisor; that can wait until this one is up."""
+        await asyncio.sleep(REMEMBER_S)
+        module = await asyncio.to_thread(import_module, "agentctl.supervisor.user_processes")
+        module.UserProcesses.of(self)
 
     def touch(self) -> None:
         """Something happened that a user would call activity."""
@@ -67,10 +86,22 @@ class Supervisor:
         begun = self._begun.pop(session_id, None)
         return await (begun or self._open(session_id, request))
 
+    def _launch(self, agent: Any, launch: Any) -> None:
+        """Know from now on what Boot did not tell."""
+        try:
+            self.boot = self.boot.launched(agent, launch)
+        except (KeyError, TypeError, AttributeError, ValueError):
+            raise errors.UsageError("launch is not what wire.py says.") from None
+        self.redact = make_redactor((*self.boot.secrets, self.boot.token))
+
     async def _open(self, session_id: str, request: Json) -> Session:
         if session_id in self.sessions:
             raise errors.SessionExists(f"Session {session_id} lives in this sandbox already.")
+        if self._leaving is not None:
+            raise errors.SupervisorUnreachable("The sandbox is being ended.")
         agent = request.get("agent")
+        if request.get("launch") is not None:
+            self._launch(agent, request["launch"])
         recipe = self.boot.recipes.get(agent) if isinstance(agent, str) else None
         if recipe is None:
             raise errors.AgentNotFound(f"This sandbox has no recipe for agent {agent!r}.")
@@ -95,11 +126,11 @@ class Supervisor:
         """Stop the agent and close the log. Terminating a missing session succeeds."""
         session = self.sessions.pop(session_id, None)
         if session is not None:
-            await session.close("terminated")
+            await session.terminate()
 
     def health(self) -> Json:
         return {
-            "status": "ok",
+            "status": "ok" if self._leaving is None else "leaving",
             "sandbox_id": self.boot.sandbox_id,
             "fencing": self.boot.fencing,
             "pid": os.getpid(),
@@ -109,9 +140,13 @@ class Supervisor:
         }
 
     def idle_s(self) -> float:
-        """Seconds since the last activity; 0 while a turn runs or waits, or a raw request is open. An open reader is
-        no activity."""
-        if self.raw_servers.is_busy or any(s.is_busy for s in self.sessions.values()):
+        """Seconds since the last activity; 0 while a turn runs or waits, a raw request is open, or a process of the
+        user runs. An open reader is no activity."""
+        if (
+            self.raw_servers.is_busy
+            or any(s.is_busy for s in self.sessions.values())
+            or any(is_active() for is_active in self.activities)
+        ):
             self.touch()
         return time.monotonic() - self._last_active
 
@@ -124,7 +159,9 @@ class Supervisor:
     async def _leave(self, reason: str) -> None:
         try:
             async with asyncio.timeout(LEAVE_TIMEOUT_S):
-                await asyncio.gather(self._close_sessions(reason), self.raw_servers.close())
+                await asyncio.gather(
+                    self._close_sessions(reason), self.raw_servers.close(), *(close() for close in self.closers)
+                )
         except TimeoutError:
             pass  # whatever would not end in good order is killed by ``close``
         finally:

@@ -11,6 +11,9 @@ from agentctl.supervisor.log import SessionLog
 
 Json = dict[str, Any]
 LIMIT_CHARS = 60_000
+WINDOW_BYTES = 16 * 1024 * 1024
+"""How much of the log's end is read for it, in whole segments."""
+
 _INTRODUCTION = (
     "You have lost your memory of this conversation. What follows in <transcript> is its record"
     "{cut}; take it as what was said and done, do not do it again, and answer the message after it.\n"
@@ -24,7 +27,8 @@ def replay_block(log: SessionLog, *, before: int) -> Json | None:
     None when nothing was said.
     """
     entries: deque[str] = deque()
-    size, cut, after = 0, False, 0
+    after = log.before_last(WINDOW_BYTES)
+    size, cut = 0, after > 0
     while page := log.read(after):
         after = page[-1].sequence
         for record in page:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from agentctl import errors, ids
 from agentctl.supervisor.log_records import without_surrogates
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from agentctl.model import OnLost
 
 Json = dict[str, Any]
+WhenBusy = Literal["fail", "queue", "interrupt"]
 CANCEL_GRACE_S = 5.0
 """How long an agent may take to answer its prompt after session/cancel, before it is killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What a caller sends. ``blocks`` are the ACP content blocks of the prompt."""
+    """What a caller sends. ``blocks`` are the ACP content blocks of the prompt. ``stall_timeout_s`` None is the
+    session's, 0 never."""
 
     turn_id: str
     text: str
@@ -32,6 +34,8 @@ class Message:
     accept_denials: bool = False
     permissions: str | None = None
     on_lost: OnLost | None = None
+    stall_timeout_s: float | None = None
+    when_busy: WhenBusy = "fail"
 
     @property
     def blocks(self) -> list[Json]:
@@ -58,7 +62,25 @@ class Message:
             accept_denials=bool(body.get("acceptDenials")),
             permissions=_word(body, "permissionMode"),
             on_lost=on_lost_of(_word(body, "onLost")),
+            stall_timeout_s=_seconds(body, "stallTimeoutS", or_zero=True),
+            when_busy=_when_busy(_word(body, "whenBusy")),
         )
+
+    def to_json(self) -> Json:
+        """The Message of ``wire.py`` that ``from_json`` makes this one of."""
+        said = {
+            "turnId": self.turn_id,
+            "message": self.text,
+            "attachments": self.attachments or None,
+            "timeoutS": self.timeout_s,
+            "requestTimeoutS": self.request_timeout_s,
+            "stallTimeoutS": self.stall_timeout_s,
+            "acceptDenials": self.accept_denials or None,
+            "permissionMode": self.permissions,
+            "onLost": self.on_lost,
+            "whenBusy": self.when_busy,
+        }
+        return {key: value for key, value in said.items() if value is not None}
 
 
 def _word(body: Json, key: str) -> str | None:
@@ -69,18 +91,25 @@ def _word(body: Json, key: str) -> str | None:
     raise errors.UsageError(f"{key} must be a text of 1 to 200 printable characters.")
 
 
-def _seconds(body: Json, key: str) -> float | None:
+def _seconds(body: Json, key: str, *, or_zero: bool = False) -> float | None:
     value = body.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
-        raise errors.UsageError(f"{key} must be a number of seconds above 0.")
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not (value > 0 or (or_zero and value == 0)):
+        raise errors.UsageError(f"{key} must be a number of seconds above 0{', or 0 for never' if or_zero else ''}.")
     return float(value)
+
+
+def _when_busy(word: str | None) -> WhenBusy:
+    if word in (None, "fail", "queue", "interrupt"):
+        return cast("WhenBusy", word or "fail")
+    raise errors.UsageError(f"whenBusy is one of fail, queue, interrupt, not {word!r}.")
 
 
 class Turn:
     """A turn while it runs. ``task`` is the coroutine that prompts the agent and writes ``turn.ended``; ``prompted``
-    says that the agent has heard of it."""
+    says that the agent has heard of it, ``stalled`` that it has fallen silent over it."""
 
     def __init__(self, message: Message) -> None:
         self.message = message
@@ -90,6 +119,7 @@ class Turn:
         self.cost_before: Json | None = None
         self.task: asyncio.Task[None] | None = None
         self.prompted = False
+        self.stalled = False
         self._timers: list[asyncio.TimerHandle] = []
 
     @property

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import Any
 
 from agentctl import errors
@@ -40,11 +41,14 @@ class SupervisorClient(Transport):
         return [Event(body["sequence"], body, json.dumps(body).encode()) for body in bodies]
 
     async def send(self, session_id: str, message: Json) -> Json:
-        """Start a turn: ``{"turn_id", "status", "duplicate"}``. Raise ``SessionBusy`` while another one runs."""
+        """Start a turn, or put it in line: ``{"turn_id", "status", "duplicate", "position"}``. Raise ``SessionBusy``
+        while another one runs, and ``QueueFull``."""
         return await self.request("POST", f"/v1/sessions/{session_id}/messages", message)
 
-    async def cancel(self, session_id: str, *, kill: bool = False) -> Json:
-        return await self.request("POST", f"/v1/sessions/{session_id}/cancel", {"kill": kill})
+    async def cancel(self, session_id: str, *, kill: bool = False, turn_id: str | None = None) -> Json:
+        """End the running turn; with ``turn_id`` that one, running or in line."""
+        body = {"kill": kill} if turn_id is None else {"kill": kill, "turnId": turn_id}
+        return await self.request("POST", f"/v1/sessions/{session_id}/cancel", body)
 
     async def reply_permission(self, session_id: str, request_id: str, body: Json) -> None:
         await self.request("POST", f"/v1/sessions/{session_id}/permissions/{request_id}/reply", body)
@@ -69,17 +73,18 @@ class SupervisorClient(Transport):
 
     async def stream(
         self, session_id: str, offset: int, *, include_raw: bool = False, retry_s: float = 3.0
-    ) -> AsyncIterator[list[Event]]:
+    ) -> AsyncGenerator[list[Event], None]:
         """Events after ``offset`` as they are written, in batches, without end. A broken connection is opened again
         for ``retry_s``; then ``SupervisorUnreachable``."""
         deadline: float | None = None
         loop = asyncio.get_running_loop()
         while True:
             try:
-                async for batch in self._stream_once(session_id, offset, include_raw):
-                    deadline = None
-                    offset = batch[-1].sequence
-                    yield batch
+                async with aclosing(self._stream_once(session_id, offset, include_raw)) as batches:
+                    async for batch in batches:
+                        deadline = None
+                        offset = batch[-1].sequence
+                        yield batch
             except errors.SupervisorUnreachable:
                 now = loop.time()
                 deadline = deadline or now + retry_s
@@ -89,13 +94,16 @@ class SupervisorClient(Transport):
                 continue
             return
 
-    async def _stream_once(self, session_id: str, offset: int, include_raw: bool) -> AsyncIterator[list[Event]]:
+    async def _stream_once(self, session_id: str, offset: int, include_raw: bool) -> AsyncGenerator[list[Event], None]:
         target = f"/v1/sessions/{session_id}/events/sse?offset={offset}" + ("&include_raw=true" if include_raw else "")
         async with self.open("GET", target, timeout_s=transport.SILENCE_TIMEOUT_S) as response:
-            rest = b""
+            parts: list[bytes] = []
             async for chunk in response.aiter_stream():
-                blocks = (rest + chunk).split(b"\n\n")
-                rest = blocks.pop()
+                parts.append(chunk)
+                if b"\n\n" not in (b"".join((parts[-2][-1:], chunk)) if len(parts) > 1 else chunk):
+                    continue  # one event may be a hundred megabytes: it is put together once
+                *blocks, rest = b"".join(parts).split(b"\n\n")
+                parts = [rest] if rest else []
                 batch = list(_events_of(blocks))
                 if batch:
                     yield batch

@@ -10,12 +10,21 @@ import os
 import sys
 from pathlib import Path
 
-from tests.bench import one_shot, start, supervisor, warm
+from tests.bench import files, one_shot, processes, recovery, start, store, supervisor, warm
 from tests.bench.peers import NoPeer, install_acpx
 from tests.bench.report import Report
 from tests.bench.workshop import Workshop
 
-GROUPS = {"start": start.rows, "one-shot": one_shot.rows, "warm": warm.rows, "supervisor": supervisor.rows}
+GROUPS = {
+    "start": start.rows,
+    "one-shot": one_shot.rows,
+    "warm": warm.rows,
+    "supervisor": supervisor.rows,
+    "store": store.rows,
+    "files": files.rows,
+    "recovery": recovery.rows,
+    "processes": processes.rows,
+}
 RESULTS = Path(__file__).with_name("results.json")
 
 

@@ -40,13 +40,13 @@ def rows(shop: Workshop) -> Iterator[Row]:
 
 async def _ready_ms(shop: Workshop) -> float:
     started = time.perf_counter()
-    async with _sandbox(shop):
+    async with local_sandbox(shop):
         return (time.perf_counter() - started) * 1000
 
 
 async def _resident_mb(shop: Workshop) -> tuple[float, float]:
     """Before and after a session was opened and had a turn of 2,000 updates."""
-    async with _sandbox(shop) as (provider, handle):
+    async with local_sandbox(shop) as (provider, handle):
         before = _rss_mb(handle["pid"])
         endpoint, token = await provider.endpoint(handle)
         async with SupervisorClient(endpoint, token) as client:
@@ -59,7 +59,7 @@ async def _resident_mb(shop: Workshop) -> tuple[float, float]:
 
 
 @asynccontextmanager
-async def _sandbox(shop: Workshop):
+async def local_sandbox(shop: Workshop):
     """A local sandbox that knows the stub; removed at the end."""
     provider = UnixLocalProvider(StatePaths(shop.state).ensure())
     volume = await provider.volume_create("bench")

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from agentctl.cli import reference
+from agentctl.cli.main import RootGroup
 
 README = f"# A\n\n{reference.BEGIN}\nold\n{reference.END}\n\nrest\n"
 
@@ -19,12 +20,8 @@ def root(tmp_path):
 
 
 def test_everything_is_written(root):
-    assert sorted(p.name for p in (root / "man").iterdir()) == [
-        "agentctl-agents.1",
-        "agentctl-run.1",
-        "agentctl-sessions.1",
-        "agentctl.1",
-    ]
+    pages = sorted(p.name for p in (root / "man").iterdir())
+    assert pages == sorted(["agentctl.1", *(f"agentctl-{name}.1" for name in RootGroup.table)])
     assert sorted(p.name for p in (root / "completions").iterdir()) == [
         "agentctl.bash",
         "agentctl.fish",

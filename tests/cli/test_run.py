@@ -11,7 +11,7 @@ from tests.cli.running import agentctl
 
 RESULT_KEYS = [
     *("type", "session_id", "session", "turn_id", "outcome", "stop_reason", "text", "context", "usage", "cost"),
-    *("duration_ms", "denied", "pending", "error"),
+    *("duration_ms", "denied", "pending", "interrupted", "error"),
 ]
 
 
@@ -152,7 +152,7 @@ def test_a_session_with_another_agent_is_a_conflict():
 def test_detach_leaves_the_turn_running():
     done = run("--detach", "@sleep=0.3 Hello", "--json")
     assert done.code == 0, done
-    assert set(done.data) == {"session_id", "session", "turn_id"}
+    assert set(done.data) == {"session_id", "session", "turn_id", "status", "position"}
     followed = agentctl(
         "sessions", "stream", done.data["session"], "Hello", "--turn-id", done.data["turn_id"], "--json"
     )

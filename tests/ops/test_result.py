@@ -91,5 +91,27 @@ def test_events_of_other_turns_are_not_counted():
 
 def test_the_result_line_has_exactly_the_promised_keys():
     line = Result(turn_id="t", outcome="completed").to_json("ses_1", "work")
-    keys = "session_id session turn_id outcome stop_reason text context usage cost duration_ms denied pending error"
-    assert " ".join(line) == f"type {keys}"
+    keys = "session_id session turn_id outcome stop_reason text context usage cost duration_ms denied pending"
+    assert " ".join(line) == f"type {keys} interrupted error"
+
+
+def test_a_turn_in_line_has_not_begun_whatever_is_told_of_it():
+    said = Fold("trn_1")
+    queued = {"type": "turn.queued", "data": {"turn_id": "trn_1", "message": {}}, "turn_id": None}
+    said.feed([Event(4, queued, b"")])
+    assert (said.status, said.first_sequence) == ("queued", None)
+
+
+def test_a_turn_taken_out_of_the_line_ends_by_what_its_end_is_about_and_not_by_what_ran_meanwhile():
+    data = {"turn_id": "trn_1", "metadata": {"outcome": "cancelled"}}
+    end = Event(7, {"type": "turn.ended", "data": data, "turn_id": "trn_0"}, b"")
+    waiting, running = Fold("trn_1"), Fold("trn_0")
+    waiting.feed([end])
+    running.feed([end])
+    assert waiting.result().outcome == "cancelled"
+    assert running.result() is None
+
+
+def test_a_silent_agent_s_turn_exits_as_a_timeout():
+    error = errors.TurnStalled("silent").to_json()
+    assert Result(turn_id="t", outcome="timeout", error=error).exit_code == 3

@@ -30,14 +30,14 @@ class RunningSupervisor:
         self.sandbox_id = sandbox_id
         self.process = process
         self.ready = ready
-        self.socket = ready.listen["unix"]
+        self.socket = ready.listen.get("unix")
 
     def client(self, token: str = TOKEN) -> SupervisorClient:
         return SupervisorClient(Endpoint(dial=lambda: asyncio.open_unix_connection(self.socket)), token)
 
 
 @contextlib.asynccontextmanager
-async def supervisor(root: Path, *recipes: Recipe, **boot_fields):
+async def supervisor(root: Path, /, *recipes: Recipe, **boot_fields):
     """Start ``serve`` and hand it a Boot line; at the end it is told to leave, and must."""
     for name in ("log", "home", "tmp", "project"):
         (root / name).mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,158 @@
+"""A session's sandbox: made under the session's lease, recorded at once, cleared away with everything in it.
+
+The session's row names the sandbox before it is made. Whoever dies in between leaves a sandbox that no other row tells
+of; the next command finds it by its labels and removes it before it makes another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from agentctl import ids
+from agentctl.errors import CredentialsError, UsageError
+from agentctl.model import Lease, Sandbox, Session, Volume
+from agentctl.ops import mirror
+from agentctl.wire import Boot
+
+if TYPE_CHECKING:
+    from agentctl.ops.app import App
+    from agentctl.ops.launch import Launch
+    from agentctl.providers.base import Found, Provider
+
+Json = dict[str, Any]
+
+
+async def create_sandbox(app: App, session: Session, lease: Lease, launch: Launch | None, request: Json | None) -> Json:
+    """Make the session's sandbox, with the agent's session opening in it at once when ``request`` asks for it, and
+    store it. Returns its handle. On any error nothing of it is left. Raise ``LeaseLost``, and what the provider raises.
+    """
+    provider = app.provider(session.spec.provider)
+    volume = await _volume(app, provider, session.spec.volume)
+    sandbox_id = app.prespawned_for(provider) or ids.new_id("sbx")
+    starting = {"status": "starting"} if request else {}
+    app.store.update_session(session.id, lease=lease, sandbox_id=sandbox_id, **starting)
+    # 15 ms of imports, done when this task first waits: while the supervisor comes up.
+    asyncio.get_running_loop().call_soon(import_module, "agentctl.supervisor_client")
+    boot = _boot(app, session, sandbox_id, lease, launch, request)
+    handle = await provider.create(_sandbox_spec(session, volume, boot, labels_of(app, session)))
+    try:
+        _record(app, session, sandbox_id, handle, lease)
+    except BaseException:
+        await provider.remove(handle, at_once=True)
+        raise
+    return handle
+
+
+def _record(app: App, session: Session, sandbox_id: str, handle: Json, lease: Lease) -> None:
+    app.store.put_sandbox(
+        Sandbox(
+            id=sandbox_id,
+            session_id=session.id,
+            provider=session.spec.provider,
+            handle=handle,
+            labels=labels_of(app, session),
+            created_at=time.time(),
+            fencing=lease.fencing,
+        )
+    )
+
+
+def labels_of(app: App, session: Session) -> dict[str, str]:
+    """What a sandbox of this session carries; the user's labels cannot take the place of ours."""
+    return {**session.spec.labels, **_marks(app, session)}
+
+
+def _marks(app: App, session: Session) -> dict[str, str]:
+    return {"origin": session.spec.origin or app.origin, "session": session.id}
+
+
+def _boot(
+    app: App, session: Session, sandbox_id: str, lease: Lease, launch: Launch | None, request: Json | None
+) -> Boot:
+    return Boot(
+        sandbox_id=sandbox_id,
+        token=secrets.token_urlsafe(32),
+        listen={},
+        log_root="",
+        home="",
+        tmp="",
+        agent_env=launch.env if launch else {},
+        recipes={session.spec.agent: launch.recipe} if launch else {},
+        secrets=launch.secrets if launch else _known_secrets(app, session),
+        idle_timeout_s=session.spec.idle_timeout_s,
+        fencing=lease.fencing,
+        session={"id": session.id, "request": request} if request else None,
+        root=session.spec.root,
+    )
+
+
+def _known_secrets(app: App, session: Session) -> tuple[str, ...]:
+    """What is to be redacted in a sandbox without its agent. A secret that is missing now cannot leak either; the
+    message that needs it will say so."""
+    from agentctl.ops.launch import hidden_values
+
+    try:
+        return tuple(hidden_values(app, session.spec, session))
+    except (CredentialsError, UsageError):
+        return ()
+
+
+def _sandbox_spec(session: Session, volume: Volume, boot: Boot, labels: dict[str, str]) -> Any:
+    from agentctl.providers.base import SandboxSpec
+
+    workspace = session.spec.workspace
+    return SandboxSpec(
+        sandbox_id=boot.sandbox_id,
+        session_id=session.id,
+        volume=volume,
+        home=f"workspaces/{workspace}" if workspace else f"agents/{session.id}/home",
+        log=mirror.log_path(session.id),
+        boot=boot,
+        labels=labels,
+    )
+
+
+async def _volume(app: App, provider: Provider, name: str) -> Volume:
+    volume = app.store.volume(provider.name, name)
+    if volume is None:
+        created = await provider.volume_create(name)
+        volume = replace(created, place=app.place if provider.capabilities.local_volumes else "")
+        app.store.put_volume(volume)
+    return volume
+
+
+async def clear_away(app: App, session: Session, *, at_once: bool = False) -> None:
+    """Remove the session's sandbox, living or dead, recorded or not, and its row."""
+    if session.sandbox_id is None:
+        return
+    sandbox = app.store.sandbox(session.sandbox_id)
+    if sandbox is None:
+        for found in await unrecorded(app, session):
+            await app.provider(session.spec.provider).remove(found.handle, at_once=at_once)
+        return
+    await app.provider(sandbox.provider).remove(sandbox.handle, at_once=at_once)
+    app.store.delete_sandbox(sandbox.id)
+
+
+async def unrecorded(app: App, session: Session) -> list[Found]:
+    """The session's sandboxes as the backend knows them: for a session whose row names one that is not stored."""
+    provider = app.provider(session.spec.provider)
+    found = [found async for found in provider.find_by_labels(_marks(app, session))]
+    if session.sandbox_id not in [sandbox.sandbox_id for sandbox in found]:
+        # Its maker may have died before it bore its labels; it has its id from the first moment.
+        found += [one async for one in provider.find_by_labels({}) if one.sandbox_id == session.sandbox_id]
+    return found
+
+
+async def forget_sandbox(app: App, session: Session, handle: Json) -> None:
+    """Remove a sandbox whose session could not be opened, and say so in the session's row."""
+    await app.provider(session.spec.provider).remove(handle)
+    now = app.store.session(session.id)
+    if now.sandbox_id is not None:
+        app.store.delete_sandbox(now.sandbox_id)
+    mirror.from_volume(app, app.store.update_session(session.id, sandbox_id=None, status="hibernated"))

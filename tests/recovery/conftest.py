@@ -1,0 +1,92 @@
+"""A stage for the scenarios: an application, a session on one provider with one agent, and the plug to pull."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from agentctl.ops import sessions
+from agentctl.ops.app import App
+from agentctl.paths import StatePaths
+from agentctl.providers.bootstrap import ensure_runtime
+from tests.model_server import ModelServer
+from tests.model_server.agents_env import setup_for
+from tests.real.installation import InstalledAgents
+from tests.recovery.leftovers import leftovers
+from tests.recovery.plugs import PLUGS
+from tests.recovery.stage import Stage
+from tests.recovery.talk import ClaudeTalk, MockTalk, Talk
+
+REAL_AGENTS = ("claude",)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every scenario on every provider that it is for; those in which the context matters with real agents too."""
+    if "stage" not in metafunc.fixturenames:
+        return
+    scenario = metafunc.function.__name__
+    cast = [
+        pytest.param((provider, agent), id=f"{provider}-{agent}", marks=_marks(agent))
+        for provider, plug in PLUGS.items()
+        if scenario not in plug.not_for
+        for agent in ("mock", *(REAL_AGENTS if getattr(metafunc.function, "context_matters", False) else ()))
+    ]
+    metafunc.parametrize("cast", cast)
+
+
+def _marks(agent: str) -> tuple[pytest.MarkDecorator, ...]:
+    return (pytest.mark.real, pytest.mark.slow) if agent in REAL_AGENTS else ()
+
+
+@pytest.fixture(scope="session")
+def shared_runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked supervisor, made once for all tests rather than once for each state directory."""
+    paths = StatePaths(tmp_path_factory.mktemp("shared")).ensure()
+    ensure_runtime(paths)
+    return paths.runtime
+
+
+@pytest.fixture
+def paths(shared_runtime: Path) -> StatePaths:
+    paths = StatePaths(Path(os.environ["AGENTCTL_STATE_DIR"])).ensure()
+    paths.runtime.symlink_to(shared_runtime)
+    return paths
+
+
+@pytest.fixture(scope="session")
+def installed_agents() -> InstalledAgents:
+    return InstalledAgents()
+
+
+@pytest.fixture
+def talk(
+    cast: tuple[str, str], request: pytest.FixtureRequest, paths: StatePaths, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Talk]:
+    _, agent = cast
+    if agent == "mock":
+        yield MockTalk()
+        return
+    installed: InstalledAgents = request.getfixturevalue("installed_agents")
+    installed.link_into(paths.root, agent)
+    with ModelServer() as model:
+        for name, value in setup_for(agent, model.url).environment.items():
+            monkeypatch.setenv(name, value)
+        yield ClaudeTalk(model)
+
+
+@pytest.fixture
+async def stage(cast: tuple[str, str], talk: Talk, paths: StatePaths, tmp_path: Path) -> AsyncIterator[Stage]:
+    """One session, not started yet. Nothing of it may be left when the test has deleted it, or we have."""
+    provider, _ = cast
+    cwd = tmp_path / "project"
+    cwd.mkdir()
+    with App.open() as app:
+        stage = await Stage.create(app, PLUGS[provider](app), talk, cwd)
+        yield stage
+        await stage.close()
+        for session in app.store.sessions(limit=None):
+            await sessions.delete(app, session.id)
+    assert leftovers(paths, stage.sandbox_ids) == []

@@ -88,6 +88,7 @@ def hold_pipes(seconds: int) -> int:
 def freeze(turn: Turn, value: str, bang: bool) -> None:
     turn.wire.flush()
     os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(0.2)  # this thread may run on for a moment, until the signal has stopped all of them
 
 
 def close_stdout(turn: Turn, value: str, bang: bool) -> None:

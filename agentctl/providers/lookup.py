@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from agentctl.paths import StatePaths
     from agentctl.providers.base import Provider
 
-PROVIDERS = {"unix_local": ("agentctl.providers.unix_local", "UnixLocalProvider")}
+PROVIDERS = {
+    "unix_local": ("agentctl.providers.unix_local", "UnixLocalProvider"),
+    "docker": ("agentctl.providers.docker", "DockerProvider"),
+}
 """Name → (module, class)."""
 
 

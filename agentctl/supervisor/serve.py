@@ -34,6 +34,10 @@ def main() -> int:
         return 0
     boot = Boot.from_line(line)
     become_subreaper()
+    if boot.agent_uid is not None and boot.agent_gid is not None:
+        from agentctl.supervisor import agent_user
+
+        agent_user.act_for(boot.agent_uid, boot.agent_gid)
     if boot.cgroup:
         join_cgroup(boot.cgroup)
     asyncio.run(_serve(boot, http_server))
@@ -42,6 +46,10 @@ def main() -> int:
 
 
 async def _serve(boot: Boot, http_server: Future[ModuleType]) -> None:
+    if boot.agent_uid is not None:
+        from agentctl.supervisor.agent_user import worker_threads
+
+        asyncio.get_running_loop().set_default_executor(worker_threads())
     supervisor = Supervisor(boot)
     listener = _listen(boot)
     try:
@@ -58,7 +66,7 @@ def _listen(boot: Boot) -> socket.socket:
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
-        path.chmod(0o600)
+        path.chmod(boot.listen.get("mode", 0o600))
         return listener
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

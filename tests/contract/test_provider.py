@@ -18,7 +18,7 @@ async def test_an_unknown_provider_is_answered_with_what_there_is(paths):
     with pytest.raises(ProviderNotFound) as caught:
         open_provider("unix-local", paths)
     assert "Did you mean unix_local?" in caught.value.hint
-    assert caught.value.details["providers"] == ["unix_local"]
+    assert caught.value.details["providers"] == ["docker", "unix_local"]
 
 
 async def test_a_usable_backend_passes_its_check(provider):
@@ -59,19 +59,26 @@ async def test_a_removed_sandbox_is_missing_and_has_no_endpoint(provider, create
         await provider.endpoint(handle)
 
 
+async def test_a_sandbox_has_a_log_of_its_own_until_it_is_removed(provider, create):
+    handle = await create()
+    assert len(await provider.logs(handle, max_bytes=10)) <= 10
+    await provider.remove(handle)
+    with pytest.raises(SandboxNotFound):
+        await provider.logs(handle, max_bytes=10)
+
+
 async def test_removing_a_missing_sandbox_succeeds(provider, create):
     handle = await create()
     await provider.remove(handle)
     await provider.remove(handle)
 
 
-async def test_removing_a_sandbox_keeps_its_volume(provider, create, spec_of):
+async def test_removing_a_sandbox_keeps_its_volume(provider, create, spec_of, files):
     spec = spec_of()
     handle = await create(spec)
-    home = provider.volume_path(spec.volume, spec.home)
-    (home / "kept.txt").write_text("mine")
+    files.write(spec.volume, f"{spec.home}/kept.txt", "mine")
     await provider.remove(handle)
-    assert (home / "kept.txt").read_text() == "mine"
+    assert files.read(spec.volume, f"{spec.home}/kept.txt") == "mine"
 
 
 async def test_sandboxes_are_found_by_all_of_their_labels(provider, create):
@@ -120,16 +127,16 @@ async def test_a_path_that_leaves_the_volume_is_refused(provider, relative):
         provider.volume_path(volume, relative)
 
 
-async def test_removing_a_session_takes_its_home_and_log_only(provider):
-    volume = await provider.volume_create("data")
+async def test_removing_a_session_takes_its_home_and_log_only(provider, create, spec_of, files):
+    spec = spec_of()
+    volume = spec.volume
+    await provider.remove(await create(spec))
     for session in ("ses_1", "ses_2"):
-        home = provider.volume_path(volume, f"agents/{session}/home")
-        home.mkdir(parents=True)
-        (home / "file").write_text("x")
+        files.write(volume, f"agents/{session}/home/file", "x")
     await provider.session_remove(volume, "ses_1")
     await provider.session_remove(volume, "ses_1")
-    assert not provider.volume_path(volume, "agents/ses_1").exists()
-    assert (provider.volume_path(volume, "agents/ses_2") / "home/file").exists()
+    assert files.read(volume, "agents/ses_1/home/file") is None
+    assert files.read(volume, "agents/ses_2/home/file") == "x"
     with pytest.raises(UsageError):
         await provider.session_remove(volume, "../ses_2")
 
@@ -140,3 +147,16 @@ async def test_a_home_outside_the_volume_is_refused_and_nothing_is_left(provider
     with pytest.raises(UsageError):
         await provider.create(replace(spec_of(sandbox_id=ids.new_id("sbx")), home="../../elsewhere"))
     assert await found_ids(provider, {}) == set()
+
+
+async def test_what_is_on_a_volume_can_be_read_without_a_sandbox(provider, create, spec_of, files):
+    spec = spec_of()
+    await provider.remove(await create(spec))
+    files.write(spec.volume, f"{spec.log}/part/segment", "line")
+    async with provider.volume_reading(spec.volume, spec.log) as directory:
+        assert (directory / "part" / "segment").read_text() == "line"
+    async with provider.volume_reading(spec.volume, "agents/ses_none/log") as directory:
+        assert not directory.exists()
+    with pytest.raises(UsageError):
+        async with provider.volume_reading(spec.volume, "../elsewhere"):
+            pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,9 +79,25 @@ def talk(
 
 
 @pytest.fixture
-async def stage(cast: tuple[str, str], talk: Talk, paths: StatePaths, tmp_path: Path) -> AsyncIterator[Stage]:
+def docker_home(
+    paths: StatePaths, docker_engine: Any, docker_api: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Sessions of this state directory have their containers in the tests' engine, and leave nothing in it."""
+    from tests.docker.support import clear, installation
+
+    monkeypatch.setenv("DOCKER_HOST", docker_engine.host)
+    yield
+    clear(docker_api, installation(paths))
+
+
+@pytest.fixture
+async def stage(
+    request: pytest.FixtureRequest, cast: tuple[str, str], talk: Talk, paths: StatePaths, tmp_path: Path
+) -> AsyncIterator[Stage]:
     """One session, not started yet. Nothing of it may be left when the test has deleted it, or we have."""
     provider, _ = cast
+    if provider == "docker":
+        request.getfixturevalue("docker_home")
     cwd = tmp_path / "project"
     cwd.mkdir()
     with App.open() as app:

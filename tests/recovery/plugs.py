@@ -10,11 +10,14 @@ import os
 import shutil
 import signal
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
+
+import docker
 
 from agentctl.model import Sandbox, Session
 from agentctl.ops.app import App
 from agentctl.supervisor.processes import ProcessIdentity, end_all, marked
+from tests.docker import images
 
 WAIT_S = 10.0
 
@@ -40,6 +43,12 @@ class Plug(Protocol):
 
     async def remains(self, sandbox: Sandbox) -> list[str]:
         """What the backend still has of the sandbox, in words; ``[]`` when it was destroyed."""
+
+    def spec(self, cwd: Path) -> dict[str, Any]:
+        """Fields of ``SessionSpec`` for a session of this provider; ``cwd`` is a directory of this host."""
+
+    def place(self, relative: str) -> Path:
+        """Where a path of the volume ``default`` lies on this host."""
 
     def marker(self, session: Session) -> Path:
         """A file in the agent's HOME, as this host sees it."""
@@ -78,12 +87,58 @@ class UnixLocalPlug:
         places = [run_dir, *([cgroup] if cgroup else [])]
         return left + [f"directory {place}" for place in places if os.path.exists(place)]
 
+    def spec(self, cwd: Path) -> dict[str, Any]:
+        return {"cwd": str(cwd)}
+
+    def place(self, relative: str) -> Path:
+        return self._app.paths.volumes / "default" / relative
+
     def marker(self, session: Session) -> Path:
-        volume = self._app.store.volume(self.provider, session.spec.volume)
+        return self.place(f"agents/{session.id}/home/marker")
+
+
+class DockerPlug:
+    """A sandbox is a container, which lives as long as its supervisor; the tests' engine keeps volumes on this host."""
+
+    provider: ClassVar[str] = "docker"
+    not_for: ClassVar[dict[str, str]] = {
+        "test_a_sandbox_whose_maker_died_before_it_bore_its_labels_is_cleared_away": "containers are made with labels"
+    }
+    starts_again: ClassVar[bool] = False
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._api = docker.APIClient(base_url=os.environ["DOCKER_HOST"], version="auto")
+
+    async def stop(self, sandbox: Sandbox) -> None:
+        await asyncio.to_thread(self._api.kill, sandbox.handle["container"])
+        await asyncio.to_thread(self._api.wait, sandbox.handle["container"])
+
+    async def delete(self, sandbox: Sandbox) -> None:
+        await asyncio.to_thread(self._api.remove_container, sandbox.handle["container"], force=True)
+
+    async def kill_supervisor(self, sandbox: Sandbox) -> None:
+        await self.stop(sandbox)
+
+    async def remains(self, sandbox: Sandbox) -> list[str]:
+        label = {"label": f"agentctl.sandbox={sandbox.id}"}
+        containers = self._api.containers(all=True, filters=label)
+        left = [f"processes of container {one['Id']}" for one in containers if one["State"] == "running"]
+        left += [f"container {one['Id']}" for one in containers]
+        left += [f"volume {about['Name']}" for about in self._api.volumes(filters=label)["Volumes"] or ()]
+        run_dir = self._app.paths.docker / "run" / sandbox.id
+        return [*left, *([f"directory {run_dir}"] if run_dir.exists() else [])]
+
+    def spec(self, cwd: Path) -> dict[str, Any]:
+        return {"image": images.tiny(self._api)}
+
+    def place(self, relative: str) -> Path:
+        volume = self._app.store.volume(self.provider, "default")
         assert volume is not None
-        place = self._app.provider(self.provider).volume_path(volume, f"agents/{session.id}/home/marker")
-        assert place is not None
-        return place
+        return Path(self._api.inspect_volume(volume.handle["volume"])["Mountpoint"]) / relative
+
+    def marker(self, session: Session) -> Path:
+        return self.place(f"agents/{session.id}/home/marker")
 
 
-PLUGS: dict[str, type[Plug]] = {plug.provider: plug for plug in (UnixLocalPlug,)}
+PLUGS: dict[str, type[Plug]] = {plug.provider: plug for plug in (UnixLocalPlug, DockerPlug)}

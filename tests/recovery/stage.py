@@ -39,7 +39,7 @@ class Stage:
 
     @classmethod
     async def create(cls, app: App, plug: Plug, talk: Talk, cwd: Path) -> Self:
-        spec = SessionSpec(agent=talk.agent, provider=plug.provider, cwd=str(cwd), permissions="allow")
+        spec = SessionSpec(agent=talk.agent, provider=plug.provider, permissions="allow", **plug.spec(cwd))
         session = await sessions.create(app, spec, name="work", provision=False)
         return cls(app, plug, talk, session.id)
 

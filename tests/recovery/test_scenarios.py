@@ -195,11 +195,7 @@ async def test_15_turns_that_nobody_watches_are_in_the_log(stage: Stage) -> None
 
 async def ended_in_log(stage: Stage, turn_id: str) -> None:
     """Wait for a turn's end in the log itself: no client is asked, no store is brought up to date."""
-    volume = stage.app.store.volume(stage.plug.provider, "default")
-    assert volume is not None
-    directory = stage.app.provider(stage.plug.provider).volume_path(volume, mirror.log_path(stage.session.id))
-    assert directory is not None
-    log, mark = LogReader(directory), f'"turn_id":"{turn_id}"'.encode()
+    log, mark = LogReader(stage.plug.place(mirror.log_path(stage.session.id))), f'"turn_id":"{turn_id}"'.encode()
     async with asyncio.timeout(ENDED_WITHIN_S):
         while not any(b'"type":"turn.ended"' in record.line and mark in record.line for record in log.read(0)):
             await asyncio.sleep(0.02)
@@ -297,7 +293,7 @@ async def test_nothing_is_left_after_the_worst_that_can_happen(stage: Stage) -> 
     await sessions.delete(stage.app, "work")
     assert await stage.plug.remains(sandbox) == []
     assert leftovers(stage.app.paths, [sandbox.id]) == []
-    assert not os.listdir(stage.app.paths.volumes / "default" / "agents")
+    assert not os.listdir(stage.plug.place("agents"))
 
 
 async def test_a_sandbox_whose_maker_died_before_it_bore_its_labels_is_cleared_away(stage: Stage) -> None:

@@ -57,6 +57,34 @@ class Store(Protocol):
 
     def delete_sandbox(self, sandbox_id: str) -> None: ...
 
+    # sandboxes of their own; an event is ``(type, data)``, numbered from 1 for each sandbox, in the same transaction
+    def add_sandbox(self, sandbox: Sandbox, event: tuple[str, dict[str, Any]]) -> None:
+        """Raise ``AlreadyExists`` when the name is taken; nothing is written then."""
+
+    def named_sandbox(self, ref: str) -> Sandbox:
+        """Find one by exact name, exact id or unique id prefix. Raise ``SandboxNotFound`` with the nearest names, and
+        ``UsageError`` with the candidates when a prefix is ambiguous."""
+
+    def change_sandbox(
+        self,
+        seen: Sandbox,
+        event: tuple[str, dict[str, Any]] | None = None,
+        *,
+        lease: Lease | None = None,
+        **fields: Any,
+    ) -> Sandbox:
+        """Set fields and tell the event, and return the row as it is then. Without the lease only where status and
+        fencing are still those of ``seen``; else nothing is changed. Raise ``SandboxNotFound``, ``LeaseLost``."""
+
+    def remove_sandbox(self, sandbox: Sandbox, event: tuple[str, dict[str, Any]]) -> None:
+        """Delete the row and its lease; the events stay readable for a week. Removing a missing one succeeds."""
+
+    def sandbox_events(self, sandbox_id: str, *, offset: int = 0, limit: int = 1000) -> list[tuple[int, bytes]]:
+        """Events with a sequence greater than ``offset``, in order, as far as they are kept: the newest thousand."""
+
+    def sandbox_of_events(self, ref: str) -> str | None:
+        """The id of the sandbox with this id or name that has events, deleted ones included; the latest of a name."""
+
     # turns and requests
     def put_turn(self, turn: Turn) -> None:
         """Insert or replace by (session, id)."""
@@ -87,11 +115,15 @@ class Store(Protocol):
 
     def volume(self, provider: str, name: str) -> Volume | None: ...
 
-    def volumes(self) -> list[Volume]: ...
+    def volumes(self, *, everywhere: bool = False) -> list[Volume]:
+        """By provider and name; ``everywhere`` those of other machines too."""
 
     def delete_volume(self, provider: str, name: str) -> None: ...
 
     # agents that the user made
+    def add_user_agent(self, agent: UserAgent) -> None:
+        """Raise ``AlreadyExists`` when the name is taken; nothing is written then."""
+
     def put_user_agent(self, agent: UserAgent) -> None:
         """Insert or replace by name."""
 
@@ -105,9 +137,10 @@ class Store(Protocol):
 
     # leases
     def acquire_lease(self, session_id: str, *, holder: str, ttl_s: float) -> Lease:
-        """Take the lease when it is free, expired, held by ``holder`` already, or its holder is a dead process of this
-        boot (``holder`` is ``host:boot_id:pid:start_ticks``). Its fencing number is one more than ever before for this
-        session. Raise ``SessionBusy`` naming the holder otherwise."""
+        """Take the lease of a session, or of a sandbox of its own, when it is free, expired, held by ``holder``
+        already, or its holder is a dead process of this boot (``holder`` is ``host:boot_id:pid:start_ticks``). Its
+        fencing number is one more than ever before for this session. Raise ``SessionBusy`` naming the holder
+        otherwise."""
 
     def renew_lease(self, lease: Lease, *, ttl_s: float) -> Lease:
         """The same lease, for ``ttl_s`` from now. Raise ``LeaseLost`` when it has been taken over or let go."""

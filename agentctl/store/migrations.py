@@ -63,6 +63,20 @@ def m004_user_agents(db: Database) -> None:
     db.create_table("user_agents", columns, pk="name", not_null=columns.keys() - {"name"})
 
 
+@MIGRATIONS()
+def m005_sandboxes_of_their_own(db: Database) -> None:
+    sandboxes = db.table("sandboxes")
+    for name, kind in (("name", str), ("spec", str), ("ttl_s", float), ("error", str)):
+        sandboxes.add_column(name, kind)
+    sandboxes.add_column("status", str, not_null_default="running")
+    sandboxes.add_column("updated_at", float, not_null_default=0.0)
+    sandboxes.add_column("place", str, not_null_default="")
+    sandboxes.create_index(["name"], unique=True)
+    events = {"sandbox_id": str, "sequence": int, "event_id": str, "name": str, "at": float, "line": bytes}
+    db.create_table("sandbox_events", events, pk=("sandbox_id", "sequence"), not_null={"event_id", "at", "line"})
+    db.table("sandbox_events").create_index(["name"])
+
+
 def _sessions(db: Database) -> None:
     columns = {
         **dict.fromkeys(("id", "name", "spec", "status"), str),

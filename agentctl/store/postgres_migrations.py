@@ -155,7 +155,28 @@ CREATE TABLE user_agents (
 );
 """
 
-MIGRATIONS = (_INITIAL, _OVERVIEWS, _USER_AGENTS)
+_OWN_SANDBOXES = """
+ALTER TABLE sandboxes
+    ADD COLUMN name text COLLATE "C" UNIQUE,
+    ADD COLUMN spec text,
+    ADD COLUMN ttl_s double precision,
+    ADD COLUMN error text,
+    ADD COLUMN status text NOT NULL DEFAULT 'running',
+    ADD COLUMN updated_at double precision NOT NULL DEFAULT 0,
+    ADD COLUMN place text COLLATE "C" NOT NULL DEFAULT '';
+CREATE TABLE sandbox_events (
+    sandbox_id text COLLATE "C",
+    sequence bigint,
+    event_id text NOT NULL,
+    name text COLLATE "C",
+    at double precision NOT NULL,
+    line bytea NOT NULL,
+    PRIMARY KEY (sandbox_id, sequence)
+);
+CREATE INDEX sandbox_events_name ON sandbox_events (name);
+"""
+
+MIGRATIONS = (_INITIAL, _OVERVIEWS, _USER_AGENTS, _OWN_SANDBOXES)
 LATEST = len(MIGRATIONS)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from agentctl.errors import SessionNotFound, UsageError
+from agentctl.errors import SandboxNotFound, SessionNotFound, UsageError
 
 LAST = "@last"
 _PREFIX = "ses_"
@@ -32,11 +32,24 @@ def missing(ref: str, names: Iterable[str]) -> SessionNotFound:
     )
 
 
-def ambiguous(ref: str, candidates: Sequence[tuple[str, str]]) -> UsageError:
+def missing_sandbox(ref: str, names: Iterable[str]) -> SandboxNotFound:
+    """As ``missing``, for sandboxes of their own."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(ref, list(names), n=3)
+    meant = f"Did you mean {' or '.join(repr(name) for name in near)}? " if near else ""
+    return SandboxNotFound(
+        f"There is no sandbox {ref!r}.",
+        hint=f"{meant}`agentctl sandboxes list` shows all sandboxes.",
+        details={"sandbox": ref, "near": near},
+    )
+
+
+def ambiguous(ref: str, candidates: Sequence[tuple[str, str]], what: str = "sessions") -> UsageError:
     """The error for a prefix that several sessions share; ``candidates`` are (id, name)."""
     shown = ", ".join(f"{session_id} ({name})" for session_id, name in candidates)
     return UsageError(
-        f"{ref!r} could be any of several sessions: {shown}.",
+        f"{ref!r} could be any of several {what}: {shown}.",
         hint="Give the name, or more characters of the id.",
         details={"candidates": [{"id": session_id, "name": name} for session_id, name in candidates]},
     )

@@ -19,7 +19,7 @@ TABLES: dict[type[Any], str] = {
     Volume: "volumes",
     UserAgent: "user_agents",
 }
-_JSON = frozenset({"usage", "cost", "handle", "labels", "result", "data", "resolution", "settings"})
+_JSON = frozenset({"usage", "cost", "handle", "labels", "result", "data", "resolution", "settings", "error"})
 
 
 def columns(cls: type[Any]) -> tuple[str, ...]:
@@ -69,6 +69,8 @@ def decode(cls: type[Row], values: Sequence[Any]) -> Row:
     if cls is Session:
         fields["spec"] = _spec(fields["spec"])
         fields["ephemeral"] = bool(fields["ephemeral"])
+    elif cls is Sandbox and fields["spec"] is not None:
+        fields["spec"] = _spec(fields["spec"])
     for name in _JSON & fields.keys():
         text = fields[name]
         if text is not None:

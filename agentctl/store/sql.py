@@ -9,10 +9,12 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
-from agentctl.errors import LeaseLost, SessionBusy, SessionExists
+from agentctl.errors import AlreadyExists, LeaseLost, SessionBusy, SessionExists
 from agentctl.model import Lease, Request, Sandbox, Session, Turn, UserAgent, Volume
 from agentctl.store import references
 from agentctl.store.rows import columns, decode, encode, encode_value, insert, select, upsert
+from agentctl.store.sandboxes import PREFIX as SANDBOX
+from agentctl.store.sandboxes import SandboxRows
 
 _SESSION = select(Session)
 _ORDER = "ORDER BY updated_at DESC, created_at DESC, rowid DESC"
@@ -47,7 +49,7 @@ class Database(Protocol):
         """
 
 
-class SqlStore:
+class SqlStore(SandboxRows):
     """Implements ``Store`` on a ``Database``. ``place`` is where this machine's own volumes lie; see ``place.py``."""
 
     _LABEL: ClassVar[str]
@@ -244,15 +246,26 @@ class SqlStore:
         found = self._database.rows(sql, (provider, name, self._place))
         return decode(Volume, found[0]) if found else None
 
-    def volumes(self) -> list[Volume]:
-        sql = select(Volume, "WHERE place IN ('', ?) ORDER BY provider, name")
-        return [decode(Volume, row) for row in self._database.rows(sql, (self._place,))]
+    def volumes(self, *, everywhere: bool = False) -> list[Volume]:
+        if everywhere:
+            rows = self._database.rows(select(Volume, "ORDER BY provider, name, place"))
+        else:
+            rows = self._database.rows(select(Volume, "WHERE place IN ('', ?) ORDER BY provider, name"), (self._place,))
+        return [decode(Volume, row) for row in rows]
 
     def delete_volume(self, provider: str, name: str) -> None:
         sql = "DELETE FROM volumes WHERE provider = ? AND name = ? AND place IN ('', ?)"
         self._do(sql, (provider, name, self._place))
 
     # agents that the user made
+    def add_user_agent(self, agent: UserAgent) -> None:
+        try:
+            self._do(insert(UserAgent), encode(agent), durable=True)
+        except Taken as e:
+            raise AlreadyExists(
+                f"There is an agent called {agent.name} already.", hint="Choose another name, or use: agents update"
+            ) from e
+
     def put_user_agent(self, agent: UserAgent) -> None:
         self._do(upsert(UserAgent, ("name",)), encode(agent), durable=True)
 
@@ -269,7 +282,7 @@ class SqlStore:
     # leases
     def acquire_lease(self, session_id: str, *, holder: str, ttl_s: float) -> Lease:
         def body(db: Statements) -> Lease:
-            self._last_sequence(db, session_id)
+            self._must_be(db, session_id)
             sql = "SELECT holder, fencing, expires_at FROM leases WHERE session_id = ?"
             held_by, fencing, expires_at = db.execute(sql, (session_id,)).fetchone() or ("", 0, 0.0)
             now = self._now(db)
@@ -283,7 +296,7 @@ class SqlStore:
 
     def renew_lease(self, lease: Lease, *, ttl_s: float) -> Lease:
         def body(db: Statements) -> Lease:
-            self._last_sequence(db, lease.session_id)
+            self._must_be(db, lease.session_id)
             sql = "SELECT 1 FROM leases WHERE session_id = ? AND fencing = ? AND holder = ?"
             if db.execute(sql, (lease.session_id, lease.fencing, lease.holder)).fetchone() is None:
                 raise _lost(lease.session_id)
@@ -304,6 +317,13 @@ class SqlStore:
 
     def _do(self, sql: str, parameters: tuple[Any, ...], *, durable: bool = False) -> None:
         self._database.write(lambda db: db.execute(sql, parameters), durable=durable)
+
+    def _must_be(self, db: Statements, owner: str) -> None:
+        """What a lease is of: a session, or a sandbox of its own."""
+        if not owner.startswith(SANDBOX):
+            self._last_sequence(db, owner)
+        elif db.execute(f"SELECT 1 FROM sandboxes WHERE id = ? {self._LOCK}", (owner,)).fetchone() is None:  # noqa: S608 - no input
+            raise references.missing_sandbox(owner, ())
 
     def _last_sequence(self, db: Statements, session_id: str) -> int:
         """Guards every write that belongs to a session: nothing may come back after ``delete_session``."""
@@ -338,10 +358,14 @@ def _refuse_lost(db: Statements, session_id: str | None, fencing: int) -> None:
         raise _lost(session_id)
 
 
+def _kind(owner: str | None) -> str:
+    return "sandbox" if owner and owner.startswith(SANDBOX) else "session"
+
+
 def _lost(session_id: str | None) -> LeaseLost:
     return LeaseLost(
-        f"Another agentctl process has taken session {session_id} over.",
-        hint="Do it again: the session lives in the other command's sandbox.",
+        f"Another agentctl process has taken {_kind(session_id)} {session_id} over.",
+        hint="Do it again: it lives as the other command made it.",
     )
 
 
@@ -353,7 +377,7 @@ def _is_dead(holder: str) -> bool:
 
 def _held(session_id: str, holder: str, left_s: float) -> SessionBusy:
     return SessionBusy(
-        f"Another agentctl process drives session {session_id} now ({holder}).",
+        f"Another agentctl process drives {_kind(session_id)} {session_id} now ({holder}).",
         hint=f"Try again when it is done; if it hangs, its lease runs out in {max(1, round(left_s))} s.",
         details={"holder": holder, "expires_in_s": round(left_s, 1)},
     )

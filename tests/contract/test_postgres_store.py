@@ -330,6 +330,7 @@ def test_each_machine_has_its_own_volumes(url):
         b.put_volume(replace(volume, handle={"path": "/b"}, place="plc_b"))
         assert a.volume("unix_local", "default") == volume
         assert [v.handle for v in b.volumes()] == [{"id": "vo-1"}, {"path": "/b"}]
+        assert [v.handle for v in b.volumes(everywhere=True)] == [{"id": "vo-1"}, {"path": "/a"}, {"path": "/b"}]
         b.delete_volume("unix_local", "default")
         assert a.volumes() == [cloud, volume]
 

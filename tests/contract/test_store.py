@@ -1,5 +1,6 @@
 """The promises of ``store/base.py``, kept by every store there is."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from agentctl import ids
-from agentctl.errors import SessionBusy, SessionExists, SessionNotFound, UsageError
+from agentctl.errors import (
+    AlreadyExists,
+    LeaseLost,
+    SandboxNotFound,
+    SessionBusy,
+    SessionExists,
+    SessionNotFound,
+    UsageError,
+)
 from agentctl.model import Request, Sandbox, Session, SessionSpec, Turn, UserAgent, Volume
 from agentctl.paths import StatePaths
 from agentctl.store.leases import holder_of, this_holder
@@ -80,6 +89,12 @@ def a_request(session_id, request_id="perm_1", *, status="pending", at=1.0):
         sequence=4,
         created_at=at,
         data={"action": "rm -rf build"},
+    )
+
+
+def a_sandbox(sandbox_id, session_id, *, fencing=0):
+    return Sandbox(
+        id=sandbox_id, session_id=session_id, provider="p", handle={}, labels={}, created_at=1.0, fencing=fencing
     )
 
 
@@ -274,6 +289,92 @@ def test_a_session_has_at_most_one_sandbox(store):
     assert store.sandbox("sbx_2") is None
 
 
+def own_sandbox(name="build", sandbox_id="sbx_aaaa1", **fields):
+    fields = {"provider": "p", "handle": {}, "labels": {"a": "b"}, "created_at": 1.0, **fields}
+    spec = SessionSpec(agent="", env={"A": "1"})
+    return Sandbox(id=sandbox_id, session_id=None, name=name, spec=spec, status="creating", ttl_s=60.0, **fields)
+
+
+CREATED = ("sandbox.created", {"x": "é"})
+
+
+def told(store, sandbox_id="sbx_aaaa1", **which):
+    return [(number, json.loads(line)["type"]) for number, line in store.sandbox_events(sandbox_id, **which)]
+
+
+def test_a_sandbox_of_its_own_is_found_by_name_id_and_prefix(store):
+    sandbox = own_sandbox()
+    store.add_sandbox(sandbox, CREATED)
+    store.add_sandbox(own_sandbox("other", "sbx_aaab2"), CREATED)
+    assert store.named_sandbox("build") == store.named_sandbox("sbx_aaaa1") == store.named_sandbox("aaaa") == sandbox
+    with pytest.raises(UsageError, match="several sandboxes"):
+        store.named_sandbox("aaa")
+    with pytest.raises(SandboxNotFound) as raised:
+        store.named_sandbox("biuld")
+    assert raised.value.details["near"] == ["build"]
+    store.put_sandbox(Sandbox(id="sbx_zzzz", session_id="ses_1", provider="p", handle={}, labels={}, created_at=1.0))
+    with pytest.raises(SandboxNotFound):
+        store.named_sandbox("sbx_zzzz")
+
+
+def test_a_taken_name_of_a_sandbox_is_refused_and_nothing_is_told(store):
+    store.add_sandbox(own_sandbox(), CREATED)
+    with pytest.raises(AlreadyExists):
+        store.add_sandbox(own_sandbox(sandbox_id="sbx_other"), CREATED)
+    assert told(store, "sbx_other") == []
+    assert len(store.sandboxes()) == 1
+
+
+def test_a_sandbox_changes_only_as_it_was_seen_unless_its_lease_is_held(store):
+    sandbox = own_sandbox()
+    store.add_sandbox(sandbox, CREATED)
+    lease = store.acquire_lease(sandbox.id, holder=this_holder(), ttl_s=60)
+    changes = {"status": "running", "handle": {"pid": 7}, "fencing": lease.fencing}
+    running = store.change_sandbox(sandbox, ("sandbox.started", {}), lease=lease, **changes)
+    assert store.named_sandbox("build") == running
+    assert store.change_sandbox(sandbox, ("sandbox.stopped", {}), status="stopped") == running
+    stopped = store.change_sandbox(running, ("sandbox.stopped", {}), status="stopped")
+    assert stopped.status == store.named_sandbox("build").status == "stopped"
+    assert told(store) == [(1, "sandbox.created"), (2, "sandbox.started"), (3, "sandbox.stopped")]
+    store.release_lease(lease)
+    store.acquire_lease(sandbox.id, holder=this_holder(), ttl_s=60)
+    with pytest.raises(LeaseLost):
+        store.change_sandbox(stopped, ("sandbox.started", {}), lease=lease, status="running")
+    assert len(told(store)) == 3
+
+
+def test_a_removed_sandbox_is_gone_with_its_lease_and_its_events_stay_for_a_while(store, monkeypatch):
+    sandbox = own_sandbox()
+    store.add_sandbox(sandbox, CREATED)
+    store.acquire_lease(sandbox.id, holder=this_holder(), ttl_s=60)
+    for _ in range(2):
+        store.remove_sandbox(sandbox, ("sandbox.deleted", {}))
+    assert told(store) == [(1, "sandbox.created"), (2, "sandbox.deleted")]
+    assert told(store, offset=1, limit=1) == [(2, "sandbox.deleted")]
+    assert store.sandbox_of_events("build") == store.sandbox_of_events(sandbox.id) == sandbox.id
+    for late in (
+        lambda: store.change_sandbox(sandbox, status="running"),
+        lambda: store.acquire_lease(sandbox.id, holder=this_holder(), ttl_s=60),
+    ):
+        with pytest.raises(SandboxNotFound):
+            late()
+    again = own_sandbox(sandbox_id="sbx_later")
+    store.add_sandbox(again, CREATED)
+    assert store.sandbox_of_events("build") == "sbx_later"
+    monkeypatch.setattr("agentctl.store.sandboxes.KEPT_S", -1.0)
+    store.remove_sandbox(again, ("sandbox.deleted", {}))
+    assert store.sandbox_of_events("build") is None
+
+
+def test_only_the_newest_events_of_a_sandbox_are_kept(store, monkeypatch):
+    monkeypatch.setattr("agentctl.store.sandboxes.KEPT_EVENTS", 3)
+    sandbox = own_sandbox()
+    store.add_sandbox(sandbox, CREATED)
+    for _ in range(4):
+        sandbox = store.change_sandbox(sandbox, ("sandbox.stopped", {}))
+    assert [number for number, _ in told(store)] == [3, 4, 5]
+
+
 def test_turns_are_replaced_by_id_and_listed_oldest_first(store):
     session = a_session()
     store.add_session(session)
@@ -310,6 +411,7 @@ def test_volumes_are_kept_by_provider_and_name(store):
     store.put_volume(replace(volume, handle={"path": "/y"}))
     assert store.volume("unix_local", "default").handle == {"path": "/y"}
     assert [v.provider for v in store.volumes()] == ["docker", "unix_local"]
+    assert store.volumes(everywhere=True) == store.volumes()
     store.delete_volume("docker", "default")
     store.delete_volume("docker", "default")
     assert store.volume("docker", "default") is None
@@ -430,6 +532,46 @@ def test_releasing_a_lease_that_another_took_over_leaves_it_alone(store, leased)
         store.acquire_lease(leased, holder="third:b:1:1", ttl_s=60)
 
 
+def test_a_renewed_lease_lasts_longer_under_the_same_number(store, leased):
+    lease = store.acquire_lease(leased, holder="elsewhere:b:1:1", ttl_s=0.05)
+    renewed = store.renew_lease(lease, ttl_s=60)
+    assert (renewed.fencing, renewed.holder) == (lease.fencing, lease.holder)
+    time.sleep(0.06)
+    with pytest.raises(SessionBusy):
+        store.acquire_lease(leased, holder=this_holder(), ttl_s=60)
+
+
+@pytest.mark.parametrize("how", ["taken over", "let go"])
+def test_a_lease_that_is_lost_cannot_be_renewed(store, leased, how):
+    old = store.acquire_lease(leased, holder="elsewhere:b:1:1", ttl_s=-1)
+    if how == "taken over":
+        store.acquire_lease(leased, holder=this_holder(), ttl_s=60)
+    else:
+        store.release_lease(old)
+    with pytest.raises(LeaseLost):
+        store.renew_lease(old, ttl_s=60)
+
+
+def test_who_lost_the_lease_changes_neither_the_session_nor_its_sandbox(store, leased):
+    old = store.acquire_lease(leased, holder="elsewhere:b:1:1", ttl_s=-1)
+    new = store.acquire_lease(leased, holder=this_holder(), ttl_s=60)
+    before = store.session(leased)
+    with pytest.raises(LeaseLost):
+        store.update_session(leased, lease=old, status="idle")
+    with pytest.raises(LeaseLost):
+        store.put_sandbox(a_sandbox("sbx_old", leased, fencing=old.fencing))
+    assert (store.session(leased), store.sandbox("sbx_old")) == (before, None)
+    store.put_sandbox(a_sandbox("sbx_new", leased, fencing=new.fencing))
+    assert store.update_session(leased, lease=new, status="idle").status == "idle"
+
+
+def test_open_turns_are_those_that_have_not_ended(store, leased):
+    for number, status in enumerate(("ended", "running", "ended", "queued")):
+        store.put_turn(Turn(id=f"trn_{number}", session_id=leased, status=status, created_at=float(number)))
+    assert [turn.id for turn in store.turns(leased, open_only=True)] == ["trn_1", "trn_3"]
+    assert len(store.turns(leased)) == 4
+
+
 # agents that the user made
 
 
@@ -441,7 +583,9 @@ def test_a_users_agent_is_kept_changed_and_deleted(store):
         created_at=1.0,
         updated_at=1.0,
     )
-    store.put_user_agent(agent)
+    store.add_user_agent(agent)
+    with pytest.raises(AlreadyExists):
+        store.add_user_agent(replace(agent, base="other"))
     store.put_user_agent(replace(agent, name="another"))
     changed = replace(agent, settings={}, updated_at=2.0)
     store.put_user_agent(changed)

@@ -1,0 +1,152 @@
+"""From a sandbox of its own to its living supervisor: found when it lives, brought up when it does not, never twice."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from agentctl import errors
+from agentctl.model import Lease, Sandbox
+from agentctl.ops import provision, reach
+from agentctl.ops.elsewhere import require_here
+from agentctl.ops.own import as_session
+from agentctl.ops.report import Report
+
+if TYPE_CHECKING:
+    from agentctl.ops.app import App
+    from agentctl.supervisor_client import SupervisorClient
+
+Json = dict[str, Any]
+LEAVE_TIMEOUT_S = 15.0
+GONE_POLL_S = 0.01
+
+
+@asynccontextmanager
+async def up(app: App, sandbox: Sandbox, report: Report) -> AsyncIterator[SupervisorClient]:
+    """A client to its supervisor, brought up when it is not. Raise as ``connected``."""
+    async with await connected(app, sandbox, report) as client:
+        yield client
+
+
+async def connected(app: App, sandbox: Sandbox, report: Report) -> SupervisorClient:
+    """The same for a caller who closes it. Raise ``SandboxNotFound`` after its time to live, ``Conflict`` while it is
+    paused, and what making a sandbox raises."""
+    require_usable(app, sandbox)
+    if (client := await _living(app, sandbox, reach.ASK_S)) is not None:
+        return client
+    async with reach.lease_of(app, sandbox.id) as lease:
+        sandbox = app.store.named_sandbox(sandbox.id)
+        require_usable(app, sandbox)
+        if (client := await _living(app, sandbox, reach.ASK_AGAIN_S)) is not None:
+            return client
+        sandbox = await start(app, sandbox, lease, report, "sandbox.started")
+        return await reach.client_to(app.provider(sandbox.provider), sandbox.handle)
+
+
+def require_usable(app: App, sandbox: Sandbox) -> None:
+    require_here(app, as_session(sandbox))
+    if is_expired(sandbox):
+        raise errors.SandboxNotFound(
+            f"The sandbox {sandbox.name} is gone: its time to live is over.",
+            hint="Make another: agentctl sandboxes create",
+        )
+
+
+def is_expired(sandbox: Sandbox) -> bool:
+    return sandbox.expires_at is not None and time.time() >= sandbox.expires_at
+
+
+async def _living(app: App, sandbox: Sandbox, timeout_s: float) -> SupervisorClient | None:
+    """A client to its supervisor when that one answers and is not about to leave."""
+    if not sandbox.handle:
+        return None
+    provider = app.provider(sandbox.provider)
+    state = await provider.inspect(sandbox.handle)
+    if state.status == "paused":
+        raise errors.Conflict(
+            f"The sandbox {sandbox.name} is paused.", hint=f"Go on with: agentctl sandboxes resume {sandbox.name}"
+        )
+    if state.status != "running":
+        return None
+    try:
+        client = await reach.client_to(provider, sandbox.handle)
+    except errors.SandboxNotFound:
+        return None
+    return await reach.answering(client, timeout_s)
+
+
+async def start(app: App, sandbox: Sandbox, lease: Lease, report: Report, event: str) -> Sandbox:
+    """Make it anew under its lease, with nothing left of an earlier one, and tell ``event``. On any error nothing of
+    it is left but the row, which says so."""
+    sandbox = await _cleared(app, sandbox, lease)
+    report("Starting the sandbox …")
+    provider = app.provider(sandbox.provider)
+    began = time.monotonic()
+    try:
+        handle = await provision.make(app, as_session(sandbox), lease, expires_at=sandbox.expires_at)
+    except BaseException as e:
+        _tell_failure(app, sandbox, lease, e)
+        raise
+    took = {"duration_ms": round((time.monotonic() - began) * 1000)}
+    changes: Json = {"status": "running", "handle": handle, "fencing": lease.fencing, "error": None}
+    try:
+        return app.store.change_sandbox(sandbox, (event, took), lease=lease, **changes)
+    except BaseException:
+        await provider.remove(handle, at_once=True)
+        raise
+
+
+async def _cleared(app: App, sandbox: Sandbox, lease: Lease) -> Sandbox:
+    """The row of a sandbox of which nothing lives; one that went by itself is told to have stopped."""
+    detail = await _detail(app, sandbox)
+    await clear_away(app, sandbox)
+    event = ("sandbox.stopped", {"reason": "gone", "detail": detail}) if is_up(sandbox) else None
+    status = "stopped" if is_up(sandbox) else sandbox.status
+    return app.store.change_sandbox(
+        sandbox, event, lease=lease, status=status, handle={}, fencing=lease.fencing, error=sandbox.error
+    )
+
+
+def is_up(sandbox: Sandbox) -> bool:
+    """As far as the row tells."""
+    return sandbox.status in ("running", "paused")
+
+
+async def _detail(app: App, sandbox: Sandbox) -> str:
+    return (await app.provider(sandbox.provider).inspect(sandbox.handle)).detail if sandbox.handle else ""
+
+
+def _tell_failure(app: App, sandbox: Sandbox, lease: Lease, e: BaseException) -> None:
+    error = (
+        e if isinstance(e, errors.AgentctlError) else errors.SandboxError(f"Its start was cut off: {type(e).__name__}.")
+    )
+    said = error.to_json()
+    with suppress(errors.AgentctlError):  # what is raised tells more than that it could not be written
+        app.store.change_sandbox(sandbox, ("sandbox.failed", {"error": said}), lease=lease, status="failed", error=said)
+
+
+async def clear_away(app: App, sandbox: Sandbox) -> None:
+    """Remove what there is of it, recorded or not: whoever made it may have died before it was written down."""
+    provider = app.provider(sandbox.provider)
+    if sandbox.handle:
+        await provider.remove(sandbox.handle)
+        return
+    for found in await provision.unrecorded(app, as_session(sandbox)):
+        await provider.remove(found.handle)
+
+
+async def ask_to_leave(app: App, sandbox: Sandbox) -> None:
+    """Have its supervisor leave in good order, where there is one, and wait for that a while."""
+    provider = app.provider(sandbox.provider)
+    if not sandbox.handle or (await provider.inspect(sandbox.handle)).status != "running":
+        return
+    with suppress(errors.SupervisorUnreachable, errors.SandboxNotFound):  # it is leaving already
+        async with await reach.client_to(provider, sandbox.handle) as client:
+            await client.shutdown()
+    for _ in range(int(LEAVE_TIMEOUT_S / GONE_POLL_S)):
+        if (await provider.inspect(sandbox.handle)).status != "running":
+            return
+        await asyncio.sleep(GONE_POLL_S)

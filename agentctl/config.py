@@ -6,7 +6,8 @@ key            variable               meaning
 agent          AGENTCTL_AGENT         the agent of a new session
 model          AGENTCTL_MODEL         its model
 mode           AGENTCTL_MODE          its mode
-provider       AGENTCTL_PROVIDER      where its sandbox runs (``unix_local``)
+provider       AGENTCTL_PROVIDER      where its sandbox runs (``unix_local``, ``docker``)
+image          AGENTCTL_IMAGE         the image of its container, where the provider makes containers
 permissions    AGENTCTL_PERMISSIONS   ``ask`` (the default), ``accept-edits``, ``allow`` or ``deny``
 origin         AGENTCTL_ORIGIN        label of everything that this installation makes
 timeout        AGENTCTL_TIMEOUT       deadline of a turn: seconds, or a time such as ``90s``, ``10m``, ``1h30m``
@@ -42,6 +43,7 @@ class Config:
     model: str | None = None
     mode: str | None = None
     provider: str = "unix_local"
+    image: str | None = None
     permissions: Permissions = "ask"
     origin: str | None = None
     timeout: float | None = None
@@ -178,6 +180,7 @@ _READERS: dict[str, Callable[[Any, str, str], Any]] = {
     "model": _read_text,
     "mode": _read_text,
     "provider": _read_text,
+    "image": _read_text,
     "permissions": _read_permissions,
     "origin": _read_text,
     "timeout": _read_timeout,

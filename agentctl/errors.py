@@ -15,6 +15,7 @@
     │   ├── SessionNotFound · AgentNotFound · ProviderNotFound · SandboxNotFound
     │   ├── VolumeNotFound · WorkspaceNotFound · TurnNotFound · RequestNotFound · PathNotFound · ProcessNotFound
     │   ├── RepositoryNotFound       4   a git repository, or a branch of it
+    │   ├── ImageNotFound            4   of a container
     ├── PermissionDenied             5
     ├── CredentialsError             6
     │   ├── CredentialsMissing       6
@@ -36,6 +37,8 @@
     ├── Conflict                    10
     │   ├── SessionExists · SessionBusy · QueueFull · RequestResolved · LeaseLost · AlreadyExists
     │   ├── SessionElsewhere        10   its volume lies on another machine that shares the store
+    │   ├── VolumeElsewhere         10   likewise
+    │   ├── InUse                   10   a volume, a workspace or a HOME that sessions refer to
     │   ├── DirectoryNotEmpty
     │   └── SequenceExpired         10   the log no longer holds that range
     └── ContextLost                 11
@@ -185,6 +188,10 @@ class PathNotFound(NotFound):
     code = "path_not_found"
 
 
+class ImageNotFound(NotFound):
+    code = "image_not_found"
+
+
 class ProcessNotFound(NotFound):
     code = "process_not_found"
 
@@ -318,6 +325,16 @@ class RequestResolved(Conflict):
 
 class SessionElsewhere(Conflict):
     code = "session_elsewhere"
+
+
+class VolumeElsewhere(Conflict):
+    code = "volume_elsewhere"
+
+
+class InUse(Conflict):
+    """``details`` are ``{"sessions": [name], "sandboxes": [name]}``."""
+
+    code = "in_use"
 
 
 class LeaseLost(Conflict):

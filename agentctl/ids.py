@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from agentctl.errors import UsageError
+
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32: no i, l, o, u
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -18,3 +20,10 @@ def new_id(kind: str) -> str:
 def is_name(text: str) -> bool:
     """Whether ``text`` may name a session, volume, workspace or agent: ``[a-z0-9][a-z0-9._-]{0,63}``."""
     return NAME_PATTERN.fullmatch(text) is not None
+
+
+def require_name(text: str, what: str) -> None:
+    """Raise ``UsageError`` when ``text`` may not name ``what`` ("a volume")."""
+    if not is_name(text):
+        hint = "Use a-z, 0-9, '.', '_' and '-', at most 64 characters, the first a letter or a digit."
+        raise UsageError(f"{text!r} cannot name {what}.", hint=hint)

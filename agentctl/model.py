@@ -46,6 +46,9 @@ SessionStatus = Literal["new", "starting", "idle", "busy", "waiting", "stalled",
 """``new`` never provisioned; ``waiting`` a turn waits for an answer to a request; ``hibernated`` no live sandbox, the
 next message brings one; ``dead`` the supervisor vanished without a word."""
 
+SandboxStatus = Literal["creating", "running", "paused", "stopped", "failed"]
+"""``creating`` accepted, and not yet up; ``stopped`` the next command that needs it brings it up again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSpec:
@@ -61,7 +64,9 @@ class SessionSpec:
     ``files`` are ``{"target", "source"}`` or ``{"target", "text"}``, written at the start of a new sandbox, before the
     shell commands of ``pre_start``. ``clones`` are repositories for a new session, ``{"url", "path", "branch", "depth",
     "submodules", "token_env"}``: the name of the variable that holds the token, never the token. ``user_agent`` is the
-    user's own agent that this was made from; ``agent`` is then the built-in one behind it.
+    user's own agent that this was made from; ``agent`` is then the built-in one behind it. ``sandbox`` is the id of the
+    sandbox of its own that the session lives in; it shares that one's provider, volume and HOME. ``image`` is what a
+    container is made from.
     """
 
     agent: str
@@ -95,6 +100,8 @@ class SessionSpec:
     system_prompt: str | None = None
     clones: tuple[dict[str, Any], ...] = ()
     user_agent: str | None = None
+    sandbox: str | None = None
+    image: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -151,7 +158,13 @@ class UserAgent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandbox:
-    """``handle`` is the provider's own JSON object; nobody but the provider reads it."""
+    """``handle`` is the provider's own JSON object; nobody but the provider reads it, and it is empty while there is
+    none.
+
+    The rest is of a sandbox of its own, which has a ``name`` and no session: ``spec`` as it was created, with no agent,
+    ``ttl_s`` after which it is deleted, and ``error`` of the last attempt to bring it up. ``place`` is as in
+    ``Session``. A session's sandbox has none of them.
+    """
 
     id: str
     session_id: str | None
@@ -160,6 +173,17 @@ class Sandbox:
     labels: dict[str, str]
     created_at: float
     fencing: int = 0
+    name: str | None = None
+    spec: SessionSpec | None = None
+    status: SandboxStatus = "running"
+    updated_at: float = 0.0
+    ttl_s: float | None = None
+    error: dict[str, Any] | None = None
+    place: str = ""
+
+    @property
+    def expires_at(self) -> float | None:
+        return None if self.ttl_s is None else self.created_at + self.ttl_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,9 +71,20 @@ class StatePaths:
         return self.root / "run"
 
     @property
+    def docker(self) -> Path:
+        """What this host keeps of docker sandboxes: ``run/<sandbox>/`` with token and socket, ``images/`` what is known
+        of images."""
+        return self.root / "docker"
+
+    @property
     def secrets(self) -> Path:
         """Values of ``--secret NAME=-``: ``<session>.json``, mode 0600."""
         return self.root / "secrets"
+
+    @property
+    def skills(self) -> Path:
+        """Skills from git repositories, as they were fetched last."""
+        return self.root / "skills"
 
     @property
     def logs(self) -> Path:

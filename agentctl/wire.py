@@ -29,6 +29,8 @@ Routes (all under ``/v1``; a token is always required, as ``Authorization: Beare
                                                 "permissions"}`` → 200 Snapshot
 ``POST /v1/sessions/{id}/call``                 ``{"method","params"}`` → 200 ``{"result"}``: one raw ACP request
 ``POST /v1/sessions/{id}/terminate``            204, idempotent: stops the agent, keeps the log
+``POST /v1/sessions/{id}/release``              204, idempotent: the same for a session that is to come back; it says
+                                                ``sandbox.released``, and what was queued stays so
 ``POST /v1/shutdown``                           202: flush, stop every process of the sandbox, exit
 ``POST /v1/git/clone``                          Clone or ``{"clones": [Clone]}``, all of them or none → 200
                                                 ``{"path","url","branch","commit","cloned"}`` or
@@ -59,9 +61,11 @@ Shapes (camelCase on HTTP bodies, snake_case inside events, as the peers have it
 * SessionRequest: ``{"agent", "cwd", "env": {}, "mcpServers": [], "model"?, "agentMode"?, "thoughtLevel"?,
   "options"?: {}, "permissionMode": "ask"|"accept-edits"|"allow"|"deny", "policy"?: {}, "nativeSessionId"?,
   "createdAt"?: Unix s, "onLost"?, "minSequence"?: int, "interruptedTurnId"?, "stallTimeoutS"?, "startTimeoutS"?,
-  "queued"?: [Message], "launch"?: Launch, "files"?: [{"path", "data": base64, "mode"?}], "preStart"?: [command]}``:
+  "queued"?: [Message], "launch"?: Launch, "files"?: [{"path", "data": base64, "mode"?}], "preStart"?: [command],
+  "logName"?}``:
   ``files`` go under HOME before every start of the agent, then ``preStart`` runs, once in a sandbox; ``queued`` are
   messages that were acknowledged by a supervisor that is gone, and that no agent has heard of: they run in this order.
+  ``logName`` is the session's own directory below ``sessions/`` of the log root, where several share a sandbox;
   ``startTimeoutS`` bounds the whole start, session and all; without ``stallTimeoutS`` silence ends no turn
 * Launch: ``{"recipe": Recipe, "agentEnv": {}, "secrets": [], "fencing": int}``: what Boot would have said, for a
   supervisor that was started without this session's agent
@@ -176,11 +180,13 @@ class Recipe:
 class Boot:
     """All that a supervisor is told at start. It travels on stdin, so that no secret is in argv or environment.
 
-    ``listen`` is ``{"unix": path}`` or ``{"host", "port"}`` (port 0 picks one, told in Ready). ``log_root`` holds one
-    directory of log segments per session. ``agent_env`` is the whole base environment of agents (HOME, PATH, …);
-    nothing else is inherited. ``secrets`` are values to redact from everything that is written. ``session`` is
+    ``listen`` is ``{"unix": path, "mode"?}`` or ``{"host", "port"}`` (port 0 picks one, told in Ready). ``log_root``
+    holds one directory of log segments per session. ``agent_env`` is the whole base environment of agents (HOME,
+    PATH, …); nothing else is inherited. ``secrets`` are values to redact from everything that is written. ``session`` is
     ``{"id", "request": SessionRequest}``: it is opened at once, and the POST that asks for it gets how that went.
-    ``root`` is the directory that ``/v1/fs`` must not leave; None is the whole file system.
+    ``root`` is the directory that ``/v1/fs`` must not leave; None is the whole file system. At ``expires_at`` (Unix s)
+    the supervisor leaves, whatever runs. ``agent_uid`` and
+    ``agent_gid`` are the user that agents and the user's processes run as, where the supervisor itself is root.
     """
 
     sandbox_id: str
@@ -197,6 +203,9 @@ class Boot:
     cgroup: str | None = None
     session: Json | None = None
     root: str | None = None
+    expires_at: float | None = None
+    agent_uid: int | None = None
+    agent_gid: int | None = None
 
     def launched(self, agent: str, launch: Json) -> Boot:
         """This Boot with the ``launch`` of a SessionRequest, as if it had been there from the start."""

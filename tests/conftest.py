@@ -9,6 +9,7 @@ import pytest
 
 def pytest_addoption(parser):
     parser.addoption("--chaos-seed", type=int, default=None, help="repeat a run of the chaos test (default: random)")
+    parser.addoption("--require", action="append", default=[], help="fail, do not skip, without it: docker")
     parser.addoption("--chaos-turns", type=int, default=200, help="how many turns the chaos test plays")
 
 
@@ -30,3 +31,33 @@ def postgres():
 
     with PostgresServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def docker_engine(request):
+    """A real Docker engine, shared by all who test on this machine."""
+    from tests.docker.engine import shared_engine
+
+    try:
+        with shared_engine() as engine:
+            yield engine
+    except LookupError as why:
+        if "docker" in request.config.getoption("--require"):
+            pytest.fail(f"--require docker: {why}")
+        pytest.skip(str(why))
+
+
+@pytest.fixture(scope="session")
+def docker_api(docker_engine):
+    """The SDK's client, to see and to do things behind the provider's back."""
+    api = docker_engine.api()
+    yield api
+    api.close()
+
+
+@pytest.fixture(scope="session")
+def docker_image(docker_api):
+    """A tiny image with Python."""
+    from tests.docker import images
+
+    return images.tiny(docker_api)

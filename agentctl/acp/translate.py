@@ -6,6 +6,7 @@ Source: the ACP schema v1, stable and unstable ``session/update`` variants. What
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -276,9 +277,11 @@ class _Text:
 
 
 def garbage(line: bytes, reason: str) -> Draft:
-    """``agent.unparsed`` for a line that is no frame (``Handler.garbage``): its first 64 KiB as text, ``raw`` whole."""
+    """``agent.unparsed`` for a line that is no frame (``Handler.garbage``): its first 64 KiB as text, ``raw`` whole, as
+    a JSON string: readers put it where frames are."""
     text = line[:MAX_GARBAGE_BYTES].decode(errors="replace")
-    return Draft("agent.unparsed", {"error": reason, "location": "stdout", "raw": text}, raw=line)
+    whole = json.dumps(line.decode(errors="replace")).encode()
+    return Draft("agent.unparsed", {"error": reason, "location": "stdout", "raw": text}, raw=whole)
 
 
 def _text_part(kind: str, text: str) -> Json:

@@ -27,12 +27,19 @@ def _quiet(_phase: str, _done: int | None, _total: int | None) -> None:
 
 
 async def install(
-    paths: StatePaths, name: str, *, reinstall: bool = False, registry: str | None = None, progress: Progress = _quiet
+    paths: StatePaths,
+    name: str,
+    *,
+    reinstall: bool = False,
+    own_node: bool = False,
+    registry: str | None = None,
+    progress: Progress = _quiet,
 ) -> Installed:
     """Install the pinned version of the agent ``name``; one that is there already is returned as it is.
 
     Two installs at once: the second waits, then uses the first's. A killed install leaves only a temporary directory,
-    which the next one removes. Raise ``AgentNotFound``, ``InstallFailed``, ``DiskFull``, ``StateNotWritable``, or
+    which the next one removes. ``own_node``: not this machine's Node, which a container has not; what an agent that
+    is there already runs on is not changed. Raise ``AgentNotFound``, ``InstallFailed``, ``DiskFull``, ``StateNotWritable``, or
     ``Unsupported`` for an agent that cannot be installed by us.
     """
     recipe = find(name)
@@ -43,7 +50,8 @@ async def install(
     paths.ensure()
     runtime = None
     if recipe.install.node:
-        runtime = await node.ensure_node(paths, recipe.install.node, registry=registry, progress=progress)
+        minimum = recipe.install.node
+        runtime = await node.ensure_node(paths, minimum, registry=registry, progress=progress, own=own_node)
     root = paths.agents / recipe.name
     async with place_lock(root, progress):
         now = installed(paths, recipe.name, recipe.version)

@@ -31,18 +31,21 @@ class NodeRuntime:
     own: bool
 
 
-async def ensure_node(paths: StatePaths, minimum: str, *, registry: str | None, progress: npm.Progress) -> NodeRuntime:
-    """A Node of at least ``minimum``. Installs ours under ``<state>/agents/node/`` only if the machine's is too old.
+async def ensure_node(
+    paths: StatePaths, minimum: str, *, registry: str | None, progress: npm.Progress, own: bool = False
+) -> NodeRuntime:
+    """A Node of at least ``minimum``. Installs ours under ``<state>/agents/node/`` only if the machine's is too old, or
+    if ours is asked for.
 
     Raise ``InstallFailed`` where npm has no Node for this platform.
     """
     system = await machine_node()
-    if system is not None and _numbers(system.version) >= _numbers(minimum):
+    if not own and system is not None and _numbers(system.version) >= _numbers(minimum):
         return system
-    own = own_node(paths)
-    if not own.path.exists():
+    ours = own_node(paths)
+    if not ours.path.exists():
         await _install(paths, system, minimum, registry, progress)
-    return own
+    return ours
 
 
 def own_node(paths: StatePaths) -> NodeRuntime:

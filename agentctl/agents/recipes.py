@@ -70,15 +70,17 @@ def to_wire(
     runtime: Path,
     python: str,
     permissions: Permissions,
+    is_local: bool = True,
 ) -> Recipe:
     """The recipe as data for a supervisor, every placeholder resolved.
 
     ``runtime`` is the supervisor's unpacked bundle and ``python`` its interpreter, as they are called where the agent
-    will run. Raise ``AgentNotInstalled``, or ``Unsupported`` where ``permissions`` cannot be enforced.
+    will run; ``is_local``: among this machine's programs. Raise ``AgentNotInstalled``, or ``Unsupported`` where
+    ``permissions`` cannot be enforced.
     """
     check_permissions(recipe, permissions)
     values = {"python": python, "runtime": str(runtime), "platform": platform.npm_platform()}
-    values |= _install_values(recipe, installed)
+    values |= _install_values(recipe, installed, is_local)
     launch, acp = recipe.launch, recipe.acp
     return Recipe(
         name=recipe.name,
@@ -123,9 +125,9 @@ def _fill(text: str, values: dict[str, str]) -> str:
     return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], text)
 
 
-def _install_values(recipe: AgentRecipe, installed: Installed | None) -> dict[str, str]:
+def _install_values(recipe: AgentRecipe, installed: Installed | None, is_local: bool) -> dict[str, str]:
     if recipe.install.kind == "manual":
-        return {"command": manual_command(recipe)}
+        return {"command": manual_command(recipe) if is_local else recipe.install.command or recipe.name}
     if recipe.install.kind == "builtin":
         return {}
     if installed is None or installed.version != recipe.version:

@@ -89,6 +89,9 @@ def install(
     agent: AgentName,
     output: OutputOptions,
     reinstall: Annotated[bool, typer.Option("--reinstall", help="Install again, from scratch.")] = False,
+    own_node: Annotated[
+        bool, typer.Option("--own-node", help="With a Node of its own, as containers need it.")
+    ] = False,
 ) -> int:
     """Install an agent's pinned version into the state directory."""
     from agentctl.ops import agents as ops
@@ -100,7 +103,9 @@ def install(
         with App.open() as app:
             try:
                 registry = app.config.registry
-                done = await ops.install_agent(app, agent, reinstall=reinstall, registry=registry, progress=progress)
+                done = await ops.install_agent(
+                    app, agent, reinstall=reinstall, own_node=own_node, registry=registry, progress=progress
+                )
             finally:
                 progress.close()
         if out.json:

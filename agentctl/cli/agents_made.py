@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from agentctl.cli.agents import AgentName
 from agentctl.cli.complete import agents as complete_agents
+from agentctl.cli.complete import own_agents
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import McpServer, Mode, Model, OutputOptions, ThoughtLevel
 from agentctl.cli.output import Output, write_text
@@ -16,6 +16,10 @@ from agentctl.errors import UsageError
 from agentctl.ops.app import App
 
 Json = dict[str, Any]
+OwnName = Annotated[
+    str,
+    typer.Argument(metavar="AGENT", help="An agent of your own.", show_default=False, autocompletion=own_agents),
+]
 NewName = Annotated[str, typer.Argument(metavar="NAME", help="The new agent's name.", show_default=False)]
 
 
@@ -57,7 +61,7 @@ def create(
     agentctl agents update reviewer --unset skills --unset mode
 """)
 def update(
-    agent: AgentName,
+    agent: OwnName,
     output: OutputOptions,
     model: Model = None,
     mode: Mode = None,
@@ -84,7 +88,7 @@ def update(
 @examples("""
     agentctl agents delete reviewer
 """)
-def delete(agent: AgentName, output: OutputOptions) -> None:
+def delete(agent: OwnName, output: OutputOptions) -> None:
     """Delete an agent of your own; its sessions stay as they are."""
     from agentctl.ops import user_agents as ops
 

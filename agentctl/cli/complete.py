@@ -17,8 +17,44 @@ def sessions(incomplete: str) -> list[tuple[str, str]]:
     return [(s.name, s.title or s.spec.agent) for s in found if s.name.startswith(incomplete)]
 
 
+def sandboxes(incomplete: str) -> list[tuple[str, str]]:
+    """Names of sandboxes of their own with their status."""
+    from agentctl.ops.app import App
+
+    try:
+        with App.open() as app:
+            found = app.store.sandboxes()
+    except AgentctlError:
+        return []
+    return [(s.name, s.status) for s in found if s.name is not None and s.name.startswith(incomplete)]
+
+
 def agents(incomplete: str) -> list[str]:
-    """Names of agents."""
+    """Names of agents, built-in ones and the user's own."""
     from agentctl.ops.agents import agent_names
 
-    return [name for name in agent_names() if name.startswith(incomplete)]
+    return [name for name in (*agent_names(), *own_agents(incomplete)) if name.startswith(incomplete)]
+
+
+def own_agents(incomplete: str) -> list[str]:
+    """Names of agents that the user made."""
+    from agentctl.ops.app import App
+
+    try:
+        with App.open() as app:
+            found = app.store.user_agents()
+    except AgentctlError:
+        return []
+    return [agent.name for agent in found if agent.name.startswith(incomplete)]
+
+
+def volumes(incomplete: str) -> list[tuple[str, str]]:
+    """Names of volumes with their provider."""
+    from agentctl.ops.app import App
+
+    try:
+        with App.open() as app:
+            found = app.store.volumes()
+    except AgentctlError:
+        return []
+    return [(volume.name, volume.provider) for volume in found if volume.name.startswith(incomplete)]

@@ -15,6 +15,8 @@ from agentctl.cli.running import run_async
 from agentctl.ops.app import App
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agentctl.cli.interrupts import Interrupts
     from agentctl.ops.copy import Where
 
@@ -49,8 +51,15 @@ def cp(
     return run_copy(output.output, Where.parse(source), Where.parse(target), recursive=recursive)
 
 
-def run_copy(out: Output, source: Where, target: Where, *, recursive: bool = False) -> int:
-    """Copy, tell how far it is when it takes a while, and print the path that was written."""
+def run_copy(
+    out: Output,
+    source: Where,
+    target: Where,
+    *,
+    recursive: bool = False,
+    told: Callable[[str], str] = lambda written: written,
+) -> int:
+    """Copy, tell how far it is when it takes a while, and print what was written, as ``told`` puts it."""
     from agentctl.ops.copy import copy
 
     async def body(interrupts: Interrupts) -> None:
@@ -63,6 +72,7 @@ def run_copy(out: Output, source: Where, target: Where, *, recursive: bool = Fal
                 report=lambda step: out.story(step, "dim"),
                 progress=meter.moved,
             )
+        done["target"] = told(done["target"])
         if out.json:
             out.envelope(done)
         else:

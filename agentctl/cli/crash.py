@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import traceback
 from pathlib import Path
@@ -22,10 +23,16 @@ def report_crash(e: Exception, argv: list[str]) -> Path | None:
         path = logs / f"crash-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as f:
             f.write(f"agentctl {' '.join(_command_words(argv))}\n\n")
-            f.write("".join(traceback.format_exception(e)))
+            f.write(without_secrets("".join(traceback.format_exception(e))))
     except (OSError, AgentctlError):
         return None
     return path
+
+
+def without_secrets(text: str) -> str:
+    """An unexpected error may hold anything. Where no secret was read, the module that knows them is not loaded."""
+    module = sys.modules.get("agentctl.ops.secrets")
+    return str(module.unsaid(text)) if module else text
 
 
 def _command_words(argv: list[str]) -> list[str]:

@@ -94,12 +94,12 @@ def _tell(error: AgentctlError, argv: list[str]) -> int:
 
 
 def _crashed(e: Exception, argv: list[str]) -> int:
-    from agentctl.cli.crash import report_crash
+    from agentctl.cli.crash import report_crash, without_secrets
     from agentctl.errors import AgentctlError
 
     path = report_crash(e, argv)
     hint = f"The traceback is in {path}; --debug shows it." if path else "Run it again with --debug for the traceback."
-    error = AgentctlError(f"Unexpected {type(e).__name__}: {e}", hint=hint)
+    error = AgentctlError(without_secrets(f"Unexpected {type(e).__name__}: {e}"), hint=hint)
     code = _tell(error, argv)
     if "--debug" in _options(argv):
         sys.excepthook(type(e), e, e.__traceback__)

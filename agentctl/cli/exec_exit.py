@@ -1,4 +1,4 @@
-"""``sessions exec`` exits with its command's code; what it exits with when there is none must not look like one."""
+"""The exec commands exit with their command's code; what they exit with when there is none must not look like one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def exit_code(error: AgentctlError, argv: list[str]) -> int:
     125."""
     before = argv[: argv.index("--")] if "--" in argv else argv
     words = [word for word in before if not word.startswith("-")]
-    if ("sessions", "exec") not in pairwise(words):
+    if not {("sessions", "exec"), ("sandboxes", "exec")} & {*pairwise(words)}:
         return error.exit_code
     if isinstance(error, SpawnFailed):
         return int(error.details.get("exitCode", FAILED))

@@ -18,6 +18,7 @@ from agentctl.cli.output import Output, ReaderGone
 from agentctl.errors import AgentctlError, Conflict, StateError
 from agentctl.ops import exec as ops
 from agentctl.ops.app import App
+from agentctl.ops.own import Ref
 from agentctl.supervisor_client.processes import Ended, Missing
 from agentctl.supervisor_client.processes import Output as Piece
 
@@ -29,7 +30,7 @@ JSON_BYTES = 1024 * 1024
 _READ_BYTES = 64 * 1024
 
 
-async def exec_here(app: App, session: str, asked: ops.Command, out: Output, interrupts: Interrupts) -> int:
+async def exec_here(app: App, session: Ref, asked: ops.Command, out: Output, interrupts: Interrupts) -> int:
     """Run it and return what to exit with. Raise as ``ops.started``, or ``ReaderGone``."""
     async with ops.started(app, session, asked, lambda step: out.story(step, "dim")) as started:
         ending = _Ending(started)

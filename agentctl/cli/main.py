@@ -86,6 +86,64 @@ class FilesGroup(LazyGroup):
     """
 
 
+class VolumesGroup(LazyGroup):
+    table: ClassVar[dict[str, Entry]] = {
+        "create": Entry("volumes", "create", "Create a volume.", "Manage"),
+        "list": Entry("volumes", "list_", "List volumes, and how many use each.", "Manage"),
+        "get": Entry("volumes", "get", "Show one volume: who uses it, its workspaces.", "Manage"),
+        "delete": Entry("volumes", "delete", "Delete volumes with all in them.", "Manage"),
+        "ls": Entry("volumes_files", "ls", "List a directory.", "Files"),
+        "cat": Entry("volumes_files", "cat", "Print a file.", "Files"),
+        "put": Entry("volumes_files", "put", "Put a file, a directory or stdin into a volume.", "Files"),
+        "pull": Entry("volumes_files", "pull", "Fetch a file or a directory from a volume.", "Files"),
+        "mkdir": Entry("volumes_files", "mkdir", "Make a directory.", "Files"),
+        "mv": Entry("volumes_files", "mv", "Move or rename.", "Files"),
+        "rm": Entry("volumes_files", "rm", "Remove files and directories.", "Files"),
+        "stat": Entry("volumes_files", "stat", "Show size, time and mode.", "Files"),
+    }
+    examples = """
+        agentctl volumes create models
+        agentctl volumes put models weights.bin
+        agentctl volumes ls models
+    """
+
+
+class WorkspacesGroup(LazyGroup):
+    table: ClassVar[dict[str, Entry]] = {
+        "create": Entry("workspaces", "create", "Create a workspace."),
+        "list": Entry("workspaces", "list_", "List workspaces, and who uses each."),
+        "get": Entry("workspaces", "get", "Show one workspace and the sessions that use it."),
+        "delete": Entry("workspaces", "delete", "Delete workspaces with all in them."),
+    }
+    examples = """
+        agentctl workspaces create shared
+        agentctl workspaces list
+        agentctl workspaces get shared
+    """
+
+
+class SandboxesGroup(LazyGroup):
+    table: ClassVar[dict[str, Entry]] = {
+        "create": Entry("sandboxes", "create", "Create a sandbox of its own.", "Manage"),
+        "list": Entry("sandboxes", "list_", "List sandboxes, the oldest first.", "Manage"),
+        "get": Entry("sandboxes", "get", "Show one: its status, its boundary, how it is reached.", "Manage"),
+        "stop": Entry("sandboxes_change", "stop", "End all that runs in sandboxes; keep their files.", "Manage"),
+        "restart": Entry("sandboxes_change", "restart", "Bring one up again, with nothing left of before.", "Manage"),
+        "pause": Entry("sandboxes_change", "pause", "Freeze one, where its provider can.", "Manage"),
+        "resume": Entry("sandboxes_change", "resume", "Let a paused one go on.", "Manage"),
+        "delete": Entry("sandboxes_change", "delete", "Delete sandboxes with their home and logs.", "Manage"),
+        "exec": Entry("sandboxes_inside", "exec_", "Run a command in one.", "Inside"),
+        "shell": Entry("sandboxes_inside", "shell", "Open a shell in one.", "Inside"),
+        "events": Entry("sandboxes_inside", "events", "Print what became of one, or follow it.", "Read"),
+        "logs": Entry("sandboxes_inside", "logs", "Print what one printed, or a command in it.", "Read"),
+    }
+    examples = """
+        agentctl sandboxes create --id build --ttl 8h
+        agentctl sandboxes exec build -- make test
+        agentctl sandboxes events build --follow
+    """
+
+
 class AgentsGroup(LazyGroup):
     table: ClassVar[dict[str, Entry]] = {
         "list": Entry("agents", "list_", "List the agents: what is installed, and who has credentials."),
@@ -122,6 +180,9 @@ class RootGroup(LazyGroup):
         "run": Entry("run", "run", "Ask an agent one thing in a throw-away session."),
         "cp": Entry("cp", "cp", "Copy files between this host, sessions and volumes."),
         "sessions": Entry("main", "SessionsGroup", "Conversations that last: create, talk, read, configure."),
+        "volumes": Entry("main", "VolumesGroup", "Durable storage of sandboxes, and its files."),
+        "workspaces": Entry("main", "WorkspacesGroup", "HOMEs that several sessions share."),
+        "sandboxes": Entry("main", "SandboxesGroup", "Compute of its own: create, run commands, share with sessions."),
         "agents": Entry("main", "AgentsGroup", "The agents: list, install, probe."),
         "credentials": Entry("main", "CredentialsGroup", "Keys and logins: what there is, and for which agent."),
     }

@@ -68,7 +68,15 @@ AgentCommand = Annotated[
 ]
 Provider = Annotated[
     str | None,
-    typer.Option("--provider", metavar="NAME", help="Where its sandbox runs: unix_local.", rich_help_panel=_SESSION),
+    typer.Option(
+        "--provider", metavar="NAME", help="Where its sandbox runs: unix_local or docker.", rich_help_panel=_SESSION
+    ),
+]
+Image = Annotated[
+    str | None,
+    typer.Option(
+        "--image", metavar="IMAGE", help="The container's image, with Python 3.11 or newer.", rich_help_panel=_SESSION
+    ),
 ]
 Model = Annotated[
     str | None, typer.Option("--model", metavar="MODEL", help="The model to use.", rich_help_panel=_SESSION)
@@ -140,6 +148,28 @@ Volume = Annotated[
 Workspace = Annotated[
     str | None,
     typer.Option("--workspace", metavar="NAME", help="A HOME shared with other sessions.", rich_help_panel=_SESSION),
+]
+BoundSandbox = Annotated[
+    str | None,
+    typer.Option(
+        "--sandbox",
+        metavar="NAME",
+        help="Live in this sandbox, with others; see 'sandboxes create'.",
+        autocompletion=complete.sandboxes,
+        rich_help_panel=_SESSION,
+    ),
+]
+SpecFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--spec",
+        metavar="FILE",
+        help="Read options from a YAML file; those given here go before or are added.",
+        rich_help_panel=_SESSION,
+    ),
+]
+PrintConfig = Annotated[
+    bool, typer.Option("--print-config", help="Print the options as a spec, and do nothing.", rich_help_panel=_SESSION)
 ]
 Labels = Annotated[
     list[str] | None,
@@ -299,6 +329,7 @@ class SpecOptions:
     agent: Agent = None
     agent_command: AgentCommand = None
     provider: Provider = None
+    image: Image = None
     model: Model = None
     mode: Mode = None
     thought_level: ThoughtLevel = None
@@ -312,6 +343,7 @@ class SpecOptions:
     clone_token_env: CloneTokenEnv = None
     volume: Volume = None
     workspace: Workspace = None
+    sandbox: BoundSandbox = None
     label: Labels = None
     origin: Origin = None
     start_timeout: StartTimeout = None

@@ -11,7 +11,7 @@ from agentctl.cli.complete import sessions as complete_sessions
 from agentctl.cli.failed_turn import result_line_on_error
 from agentctl.cli.lazy import examples
 from agentctl.cli.message import hook_command, message_text, when_busy
-from agentctl.cli.options import MessageOptions, OutputOptions, SpecOptions, TurnOptions
+from agentctl.cli.options import MessageOptions, OutputOptions, PrintConfig, SpecFile, SpecOptions, TurnOptions
 from agentctl.cli.running import run_async
 from agentctl.cli.setup_options import SetupOptions
 from agentctl.errors import UsageError
@@ -22,6 +22,7 @@ from agentctl.errors import UsageError
     agentctl run "Why does the build fail?" < build.log
     agentctl run --agent claude --permissions accept-edits "Fix the failing test"
     agentctl run --session my-work "Go on"
+    agentctl run --spec session.yaml "Why is it slow?"
 """)
 def run(
     given: SpecOptions,
@@ -46,6 +47,8 @@ def run(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Print the session's name and leave; the session is kept.")
     ] = False,
+    spec_file: SpecFile = None,
+    print_config: PrintConfig = False,
 ) -> int:
     """Ask an agent one thing and show its answer as it comes.
 
@@ -53,11 +56,19 @@ def run(
     """
     out = output.output
     with result_line_on_error(out, session, streams=not detach) as failed:
+        files: list[str] | None = None
+        if spec_file is not None or print_config:
+            from agentctl.cli.spec_file import Alone, merged
+
+            alone = Alone(file=None)
+            if merged(spec_file, "run", (given, setup, turn, alone), out, print_config=print_config):
+                return 0
+            files = alone.file
         _check(setup, message, session, detach=detach)
         said = message_text(text, message, out)
         from agentctl.cli.run_once import OneMessage
 
-        one = OneMessage(out, given, setup, message, turn, throw_away=not (session or keep or detach))
+        one = OneMessage(out, given, setup, message, turn, files or (), throw_away=not (session or keep or detach))
         return run_async(lambda interrupts: one.go(interrupts, said, session, detach=detach))
     return failed.exit_code
 

@@ -16,6 +16,8 @@ from agentctl.ops import sessions, turns
 from agentctl.ops.app import App
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agentctl.cli.interrupts import Interrupts
     from agentctl.cli.options import MessageOptions, SpecOptions, TurnOptions
     from agentctl.cli.output import Output
@@ -33,6 +35,7 @@ class OneMessage:
         setup: SetupOptions,
         message: MessageOptions,
         turn: TurnOptions,
+        files: Sequence[str] = (),
         *,
         throw_away: bool,
     ) -> None:
@@ -41,6 +44,7 @@ class OneMessage:
         self._setup = setup
         self._message = message
         self._turn = turn
+        self._files = files
         self._throw_away = throw_away
 
     async def go(self, interrupts: Interrupts, said: str, name: str | None, *, detach: bool) -> int:
@@ -64,8 +68,9 @@ class OneMessage:
                 pass
             else:
                 check_same(found, self._given)
+                self._give_secrets(app, found)
                 return found
-        spec = session_spec(app, self._given, self._setup, self._turn, self._out)
+        spec = session_spec(app, self._given, self._setup, self._turn, self._out, self._files)
         return await sessions.create(
             app,
             spec,
@@ -74,6 +79,14 @@ class OneMessage:
             ephemeral=self._throw_away,
             report=lambda step: self._out.story(step, "dim"),
         )
+
+    def _give_secrets(self, app: App, session: Session) -> None:
+        if self._setup.secret:
+            from agentctl.cli.secrets import values_given
+            from agentctl.ops import secrets
+
+            app.given_secrets.update(values_given(self._setup.secret, app.environ))
+            secrets.give(app, session)
 
     async def _watch(self, app: App, session: Session, said: str, interrupts: Interrupts) -> int:
         attended = can_ask()

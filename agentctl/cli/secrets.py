@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from agentctl.errors import UsageError
 
 Json = dict[str, Any]
+MAX_SECRET_BYTES = 64 * 1024
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -65,8 +66,11 @@ def values_given(options: Iterable[str], environ: Mapping[str, str] = os.environ
 
 
 def _from_environment(name: str, environ: Mapping[str, str]) -> Json:
-    if not environ.get(name):
+    value = environ.get(name)
+    if not value:
         raise UsageError(f"--secret {name}: there is no such environment variable, or it is empty.")
+    if any("\udc80" <= char <= "\udcff" for char in value):
+        raise UsageError(f"--secret {name}: the value of this variable is no UTF-8 text.")
     return {"name": name, "from": "env"}
 
 
@@ -85,7 +89,18 @@ def _from_stdin(name: str) -> str:
 
         text = getpass(f"{name}: ")
     else:
-        text = sys.stdin.read().rstrip("\r\n")
+        text = _piped(name)
     if not text or "\0" in text:
         raise UsageError(f"--secret {name}=-: stdin brought no value.")
     return text
+
+
+def _piped(name: str) -> str:
+    try:
+        text = sys.stdin.read(MAX_SECRET_BYTES + 1)
+        size = len(text.encode())
+    except UnicodeError as e:
+        raise UsageError(f"--secret {name}=-: what stdin brought is no UTF-8 text.") from e
+    if size > MAX_SECRET_BYTES:
+        raise UsageError(f"--secret {name}=-: a secret has at most {MAX_SECRET_BYTES} bytes.")
+    return text.rstrip("\r\n")

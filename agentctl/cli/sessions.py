@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +9,19 @@ import typer
 
 from agentctl.cli import values
 from agentctl.cli.complete import sessions as complete_sessions
+from agentctl.cli.confirm import confirm
 from agentctl.cli.lazy import examples
-from agentctl.cli.options import Labels, NoProvision, OutputOptions, SessionRef, SpecOptions, TurnOptions
-from agentctl.cli.output import Output, is_terminal, write_story, write_text
+from agentctl.cli.options import (
+    Labels,
+    NoProvision,
+    OutputOptions,
+    PrintConfig,
+    SessionRef,
+    SpecFile,
+    SpecOptions,
+    TurnOptions,
+)
+from agentctl.cli.output import Output, write_text
 from agentctl.cli.plain_output import print_fields, print_table
 from agentctl.cli.running import run_async
 from agentctl.cli.setup_options import HomeFile, SetupOptions
@@ -37,6 +46,7 @@ NEWEST = 50
     agentctl sessions create my-work --agent claude
     agentctl sessions create --agent mock --permissions deny --no-provision
     agentctl sessions create --agent-command "my-agent --acp" --cwd ~/project
+    agentctl sessions create web --spec session.yaml --model gpt-5
     agentctl sessions create web --agent codex --secret GITHUB_TOKEN --skill ./skills/review --pre-start "npm ci"
 """)
 def create(
@@ -52,11 +62,20 @@ def create(
     ] = False,
     no_provision: NoProvision = False,
     file: HomeFile = None,
+    spec_file: SpecFile = None,
+    print_config: PrintConfig = False,
 ) -> int:
     """Create a session and start its agent."""
     from agentctl.ops import sessions as ops
 
     out = output.output
+    if spec_file is not None or print_config:
+        from agentctl.cli.spec_file import Alone, merged
+
+        alone = Alone(file=file)
+        if merged(spec_file, "sessions create", (given, setup, turn, alone), out, print_config=print_config):
+            return 0
+        file = alone.file
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
@@ -250,7 +269,9 @@ def delete(
     with App.open() as app:
         found = [ops.get(app, ref) for ref in session]  # all are found before any is deleted
     if not yes:
-        _confirm([s.name for s in found], out)
+        names = [s.name for s in found]
+        what = names[0] if len(names) == 1 else f"{len(names)} sessions"
+        confirm(out, what, f"Delete {', '.join(names)} with all data?")
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
@@ -262,15 +283,3 @@ def delete(
             write_text("".join(f"{s.id if out.quiet else s.name}\n" for s in found))
 
     return run_async(body)
-
-
-def _confirm(names: list[str], out: Output) -> None:
-    """Ask on a terminal; elsewhere ``--yes`` has to be said."""
-    what = names[0] if len(names) == 1 else f"{len(names)} sessions"
-    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)) or out.json:
-        raise UsageError(f"Deleting {what} wants a confirmation.", hint="Add --yes.")
-    sys.stderr.write(f"Delete {', '.join(names)} with all data? [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        write_story("Nothing was deleted.")
-        raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentctl.cli import values
-from agentctl.cli.lazy import examples
+from agentctl.cli.lazy import examples, options
 from agentctl.cli.options import OutputOptions, SessionRef
 from agentctl.cli.output import Output, is_terminal, write_text
 from agentctl.cli.running import run_async
@@ -18,6 +18,41 @@ from agentctl.ops.app import App
 if TYPE_CHECKING:
     from agentctl.cli.interrupts import Interrupts
     from agentctl.ops.exec import Command
+    from agentctl.ops.own import Ref
+
+
+@options
+class ExecOptions:
+    """How a command is run in a sandbox."""
+
+    interactive: Annotated[
+        bool,
+        typer.Option(
+            "--interactive", "-i", help="Let it have input: the keyboard, or with -d what comes by 'processes input'."
+        ),
+    ] = False
+    tty: Annotated[bool, typer.Option("--tty", "-t", help="Give the command a terminal: this one.")] = False
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", "-e", metavar="K=V", help="A variable; K alone takes its value from here. Repeatable."),
+    ] = None
+    cwd: Annotated[
+        str | None, typer.Option("--cwd", metavar="DIR", help="Where to run it (default: the sandbox's directory).")
+    ] = None
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="TIME", parser=values.duration, help="End it after this long; exit 124."),
+    ] = None
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Start it, print its id, leave it running.")] = False
+    exec_id: Annotated[
+        str | None,
+        typer.Option("--exec-id", metavar="ID", help="Your id: the same command under it is started only once."),
+    ] = None
+
+
+CommandWords = Annotated[
+    list[str], typer.Argument(metavar="-- COMMAND [ARG]…", help="The command, after --.", show_default=False)
+]
 
 
 @examples("""
@@ -26,66 +61,41 @@ if TYPE_CHECKING:
     agentctl sessions exec -it my-work -- vim README.md
     agentctl sessions exec my-work --detach --exec-id build-1 -- make all
 """)
-def exec_(
-    session: SessionRef,
-    output: OutputOptions,
-    command: Annotated[
-        list[str], typer.Argument(metavar="-- COMMAND [ARG]…", help="The command, after --.", show_default=False)
-    ],
-    interactive: Annotated[
-        bool,
-        typer.Option(
-            "--interactive", "-i", help="Let it have input: the keyboard, or with -d what comes by 'processes input'."
-        ),
-    ] = False,
-    tty: Annotated[bool, typer.Option("--tty", "-t", help="Give the command a terminal: this one.")] = False,
-    env: Annotated[
-        list[str] | None,
-        typer.Option("--env", "-e", metavar="K=V", help="A variable; K alone takes its value from here. Repeatable."),
-    ] = None,
-    cwd: Annotated[
-        str | None, typer.Option("--cwd", metavar="DIR", help="Where to run it (default: the session's directory).")
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option("--timeout", metavar="TIME", parser=values.duration, help="End it after this long; exit 124."),
-    ] = None,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Start it, print its id, leave it running.")] = False,
-    exec_id: Annotated[
-        str | None,
-        typer.Option("--exec-id", metavar="ID", help="Your id: the same command under it is started only once."),
-    ] = None,
-) -> int:
+def exec_(session: SessionRef, given: ExecOptions, output: OutputOptions, command: CommandWords) -> int:
     """Run a command in the session's sandbox and exit with its exit code.
 
     Killed by a signal it is 128 + its number, 127 when the command is not found, 125 when agentctl itself failed.
     What is piped in goes to its stdin. Ctrl-C ends it with all that it started.
     """
+    return execute(session, given, command, output.output)
+
+
+def execute(ref: Ref, given: ExecOptions, command: list[str], out: Output) -> int:
+    """Run it in a session's sandbox or in one of its own, and return what to exit with."""
     from agentctl.ops.exec import Command
 
-    out = output.output
-    _check(tty=tty, detach=detach, json=out.json)
+    _check(tty=given.tty, detach=given.detach, json=out.json)
     asked = Command(
         argv=tuple(command),
-        cwd=cwd,
-        env=values.environment(env or ()),
-        timeout_s=timeout,
-        exec_id=exec_id,
-        attach=not detach,
-        interactive=interactive or (not detach and _is_piped()),
+        cwd=given.cwd,
+        env=values.environment(given.env or ()),
+        timeout_s=given.timeout,
+        exec_id=given.exec_id,
+        attach=not given.detach,
+        interactive=given.interactive or (not given.detach and _is_piped()),
     )
 
     async def body(interrupts: Interrupts) -> int:
         with App.open() as app:
-            if tty:
+            if given.tty:
                 from agentctl.cli.terminal_view import exec_on_terminal
 
-                return await exec_on_terminal(app, session, asked, out, interrupts)
-            if detach:
-                return await _detached(app, session, asked, out)
+                return await exec_on_terminal(app, ref, asked, out, interrupts)
+            if given.detach:
+                return await _detached(app, ref, asked, out)
             from agentctl.cli.exec_streams import exec_here
 
-            return await exec_here(app, session, asked, out, interrupts)
+            return await exec_here(app, ref, asked, out, interrupts)
 
     return run_async(body)
 
@@ -109,14 +119,15 @@ def _is_piped() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
-async def _detached(app: App, session: str, asked: Command, out: Output) -> int:
+async def _detached(app: App, ref: Ref, asked: Command, out: Output) -> int:
     from agentctl.ops import exec as ops
 
-    async with ops.started(app, session, asked, lambda step: out.story(step, "dim")) as started:
+    async with ops.started(app, ref, asked, lambda step: out.story(step, "dim")) as started:
         if out.json:
             out.envelope(started.info)
         else:
             write_text(f"{started.id}\n")
             name = started.session.name
-            out.story(f"Read it with: agentctl sessions processes logs {name} {started.id} -f", "dim")
+            read = f"sessions processes logs {name}" if isinstance(ref, str) else f"sandboxes logs {name} --exec"
+            out.story(f"Read it with: agentctl {read} {started.id} -f", "dim")
     return 0

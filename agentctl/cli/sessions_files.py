@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import stat as modes
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agentctl.cli.files_output import file_writer, show_entries, show_stat
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions, SessionRef
-from agentctl.cli.output import Output, is_terminal, write_bytes, write_text
-from agentctl.cli.plain_output import print_fields, print_table
+from agentctl.cli.output import Output, write_text
 from agentctl.cli.running import run_async
 from agentctl.errors import UsageError
 from agentctl.ops.app import App
@@ -41,27 +39,7 @@ def ls(
     """List a directory of a session."""
     from agentctl.ops import files
 
-    return _run(output.output, lambda app, say: files.entries(app, session, path, say), _show_entries)
-
-
-def _show_entries(out: Output, entries: list[Json]) -> None:
-    if out.quiet:
-        write_text("".join(f"{entry['name']}\n" for entry in entries))
-        return
-    rows = [(_mode_of(e), str(e["size"]), e["modified"][:16].replace("T", " "), _name_of(e)) for e in entries]
-    print_table(out, ("mode", "size", "modified", "name"), rows)
-
-
-def _mode_of(entry: Json) -> str:
-    kind = modes.S_IFLNK if "target" in entry else modes.S_IFREG
-    kind = modes.S_IFDIR if entry["entryType"] == "directory" else kind
-    return modes.filemode(kind | int(entry["mode"], 8))
-
-
-def _name_of(entry: Json) -> str:
-    if "target" in entry:
-        return f"{entry['name']} -> {entry['target']}"
-    return f"{entry['name']}/" if entry["entryType"] == "directory" else str(entry["name"])
+    return _run(output.output, lambda app, say: files.entries(app, session, path, say), show_entries)
 
 
 @examples("""
@@ -76,7 +54,7 @@ def cat(session: SessionRef, path: PathArgument, output: OutputOptions) -> int:
     out = output.output
     if out.json:
         return _run(out, lambda app, say: files.content(app, session, path, say))
-    write = _shown if is_terminal(sys.stdout) else write_bytes
+    write = file_writer()
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
@@ -85,12 +63,6 @@ def cat(session: SessionRef, path: PathArgument, output: OutputOptions) -> int:
                     write(chunk)
 
     return run_async(body)
-
-
-def _shown(chunk: bytes) -> None:
-    from agentctl.cli.untrusted import clean
-
-    write_text(clean(chunk.decode("utf-8", "replace")))
 
 
 @examples("""
@@ -210,11 +182,7 @@ def stat(session: SessionRef, path: PathArgument, output: OutputOptions) -> int:
     """Show size, time and mode of a file or directory; links are followed."""
     from agentctl.ops import files
 
-    def show(out: Output, about: Json) -> None:
-        names = {"entryType": "type"}
-        print_fields([(names.get(key, key), str(value)) for key, value in about.items() if key != "rawPath"])
-
-    return _run(output.output, lambda app, say: files.stat(app, session, path, say), show)
+    return _run(output.output, lambda app, say: files.stat(app, session, path, say), show_stat)
 
 
 @examples("""

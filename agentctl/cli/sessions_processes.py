@@ -20,6 +20,7 @@ from agentctl.ops.app import App
 
 if TYPE_CHECKING:
     from agentctl.cli.interrupts import Interrupts
+    from agentctl.ops.own import Ref
     from agentctl.supervisor_client.processes import Told
 
 Json = dict[str, Any]
@@ -159,23 +160,17 @@ def logs(
     ] = None,
 ) -> int:
     """Print a process's output: its stdout here on stdout, its stderr on stderr; with --json a piece a line."""
-    from agentctl.ops import processes as ops
+    chosen = None if stream == "combined" else stream
+    return print_logs(session, process, output.output, follow=follow, tail_lines=tail, since=since, stream=chosen)
 
-    out = output.output
+
+def print_logs(ref: Ref, process: str, out: Output, **which: Any) -> int:
+    """Of a process in a session's sandbox or in one of its own; ``which`` as ``ops.processes.logs`` takes it."""
+    from agentctl.ops import processes as ops
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
-            pages = ops.logs(
-                app,
-                session,
-                process,
-                follow=follow,
-                stream=None if stream == "combined" else stream,
-                tail_lines=tail,
-                since=since,
-                report=lambda step: out.story(step, "dim"),
-            )
-            async for batch in pages:
+            async for batch in ops.logs(app, ref, process, **which, report=lambda step: out.story(step, "dim")):
                 _print(out, batch)
 
     return run_async(body)

@@ -11,13 +11,14 @@ import typer
 from agentctl.cli.complete import sessions as complete_sessions
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions
-from agentctl.cli.output import is_terminal
+from agentctl.cli.output import Output, is_terminal
 from agentctl.cli.running import run_async
 from agentctl.errors import UsageError
 from agentctl.ops.app import App
 
 if TYPE_CHECKING:
     from agentctl.cli.interrupts import Interrupts
+    from agentctl.ops.own import Ref
 
 
 @examples("""
@@ -43,21 +44,31 @@ def shell(
 
     It ends with this terminal. When the connection breaks it is taken up again where it was.
     """
+    return open_shell(session, shell, output.output)
+
+
+def open_shell(ref: Ref, shell: str | None, out: Output) -> int:
+    """A shell in a session's sandbox or in one of its own; returns what to exit with."""
     from agentctl.ops.exec import SHELL, Command
 
     argv = _argv(shell) if shell else ("/bin/sh", "-c", SHELL)
     if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         raise UsageError(
-            "A shell needs a terminal, and this is none.", hint="Run one command: agentctl sessions exec SESSION -- CMD"
+            "A shell needs a terminal, and this is none.",
+            hint=f"Run one command: agentctl {_exec_of(ref)} -- COMMAND",
         )
 
     async def body(interrupts: Interrupts) -> int:
         from agentctl.cli.terminal_view import exec_on_terminal
 
         with App.open() as app:
-            return await exec_on_terminal(app, session, Command(argv=argv), output.output, interrupts)
+            return await exec_on_terminal(app, ref, Command(argv=argv), out, interrupts)
 
     return run_async(body)
+
+
+def _exec_of(ref: Ref) -> str:
+    return "sessions exec SESSION" if isinstance(ref, str) else "sandboxes exec SANDBOX"
 
 
 def _argv(text: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -113,7 +113,7 @@ def mcp_servers(given: Iterable[str], files: Iterable[Path]) -> tuple[Json, ...]
 
 def _mcp_file(path: Path) -> tuple[Json, ...]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as e:
         raise UsageError(f"Cannot read --mcp-config {path}: {e.strerror}.") from e
     except ValueError as e:
@@ -121,19 +121,22 @@ def _mcp_file(path: Path) -> tuple[Json, ...]:
     servers = data.get("mcpServers", data.get("servers")) if isinstance(data, dict) else None
     if not isinstance(servers, dict) or not all(isinstance(server, dict) for server in servers.values()):
         raise UsageError(f"--mcp-config {path} has no servers.", hint='It should be {"mcpServers": {"name": {…}}}.')
-    enabled = {name: server for name, server in servers.items() if not server.get("disabled")}
-    return values.mcp_servers([json.dumps({"mcpServers": enabled})])
+    enabled = {n: server for n, server in servers.items() if not server.get("disabled") and server.get("enabled", True)}
+    return values.mcp_servers([json.dumps({"mcpServers": enabled})], f"--mcp-config {path}")
 
 
-def skills(given: Iterable[str]) -> tuple[Json, ...]:
+def skills(given: Collection[str]) -> tuple[Json, ...]:
     """``DIR`` or ``URL[#REF]``. Raise ``UsageError`` for a directory without a skill."""
-    from agentctl.ops.home_files import is_git
+    if not given:
+        return ()
+    from agentctl.ops.skill_sources import check_git, is_git
     from agentctl.supervisor.skills import skills_in
 
     found: list[Json] = []
     for text in given:
         if is_git(text):
             source, _, ref = text.partition("#")
+            check_git(source)
             found.append({"source": source, **({"ref": ref} if ref else {})})
             continue
         path = Path(text).expanduser().absolute()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agentctl.cli import values
 from agentctl.cli.setup_options import SetupOptions, spec_fields
-from agentctl.errors import Conflict
+from agentctl.errors import Conflict, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,16 +27,19 @@ def session_spec(
 
     config = app.config
     provider = given.provider or config.provider or "unix_local"
-    return SessionSpec(
-        agent=_agent(app, given, out),
+    agent = _agent(app, given, out)
+    made = _settings(app, agent, given)
+    spec = SessionSpec(
+        agent=agent,
         agent_command=values.command_line(given.agent_command) if given.agent_command is not None else None,
         provider=provider,
+        image=given.image,
         volume=given.volume or "default",
         workspace=given.workspace,
-        cwd=_cwd(given.cwd, provider),
+        cwd=cwd_of(given.cwd, provider),
         root=given.root,
-        model=given.model or config.model,
-        mode=given.mode or config.mode,
+        model=given.model or made.get("model") or config.model,
+        mode=given.mode or made.get("mode") or config.mode,
         thought_level=given.thought_level,
         env=values.environment(given.env or ()),
         env_files=values.existing_files(given.env_file or (), "--env-file"),
@@ -50,17 +53,42 @@ def session_spec(
         on_lost=cast("OnLost", turn.on_lost or "fail"),
         on_interrupt=cast("OnInterrupt", turn.on_interrupt or "fail"),
         **spec_fields(setup, given.mcp_server or (), files),
-        secrets=_secrets(app, setup),
+        secrets=secrets_of(app, setup.secret, ephemeral=setup.secret_ephemeral),
         **_limits(stall_timeout_s=turn.stall_timeout, idle_timeout_s=given.idle_timeout),
     )
+    return _bound(app, spec, given) if given.sandbox else spec
 
 
-def _secrets(app: App, setup: SetupOptions) -> tuple[dict[str, Any], ...]:
-    if not setup.secret:
+def _bound(app: App, spec: SessionSpec, given: SpecOptions) -> SessionSpec:
+    """The spec of a session in a sandbox of its own, whose place cannot be chosen again. Raise ``UsageError``."""
+    from dataclasses import replace
+
+    from agentctl.ops.sandboxes import bound
+
+    for option in ("provider", "volume", "workspace", "image"):
+        if getattr(given, option) is not None:
+            raise UsageError(
+                f"--{option} cannot go with --sandbox.", hint="The session is where its sandbox is: leave it out."
+            )
+    assert given.sandbox is not None
+    return bound(app, spec if given.cwd else replace(spec, cwd=None), given.sandbox)
+
+
+def _settings(app: App, agent: str, given: SpecOptions) -> dict[str, Any]:
+    """Of an agent that the user made: they go before the configuration."""
+    from agentctl.ops import user_agents
+
+    found = None if given.agent_command is not None else user_agents.find(app, agent)
+    return found.settings if found else {}
+
+
+def secrets_of(app: App, secret: Sequence[str] | None, *, ephemeral: bool) -> tuple[dict[str, Any], ...]:
+    """Where each ``--secret`` comes from; the values that were given directly are with ``app`` then."""
+    if not secret:
         return ()
     from agentctl.cli.secrets import secrets_given
 
-    given = secrets_given(setup.secret, app.environ, ephemeral=setup.secret_ephemeral)
+    given = secrets_given(secret, app.environ, ephemeral=ephemeral)
     app.given_secrets.update(given.values)
     return given.sources
 
@@ -90,7 +118,8 @@ def _clones(given: SpecOptions) -> tuple[dict[str, Any], ...]:
     return clones(given.clone or (), given.clone_token_env)
 
 
-def _cwd(given: str | None, provider: str) -> str | None:
+def cwd_of(given: str | None, provider: str) -> str | None:
+    """The directory to work in: on this machine the current one by default, elsewhere the sandbox's own."""
     if provider != "unix_local":
         return given
     return os.path.abspath(os.path.expanduser(given)) if given else os.getcwd()
@@ -99,9 +128,11 @@ def _cwd(given: str | None, provider: str) -> str | None:
 def check_same(session: Session, given: SpecOptions) -> None:
     """Raise ``Conflict`` when options name another agent, provider or place than the session has."""
     spec = session.spec
-    wanted = {"agent": given.agent, "provider": given.provider, "workspace": given.workspace, "model": given.model}
+    wanted = {"provider": given.provider, "workspace": given.workspace, "model": given.model, "image": given.image}
+    if given.agent and given.agent != spec.user_agent:
+        wanted["agent"] = given.agent
     if given.cwd:
-        wanted["cwd"] = _cwd(given.cwd, spec.provider)
+        wanted["cwd"] = cwd_of(given.cwd, spec.provider)
     for name, value in wanted.items():
         has = getattr(spec, name)
         if value and value != has:

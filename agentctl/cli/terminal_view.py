@@ -19,6 +19,7 @@ from agentctl.cli.raw_terminal import RawTerminal, terminal_size
 from agentctl.errors import AgentctlError, SupervisorUnreachable
 from agentctl.ops import exec as ops
 from agentctl.ops.app import App
+from agentctl.ops.own import Ref
 from agentctl.supervisor_client.terminals import Said, Shown, Terminal, attached
 
 RECONNECT_S = 10.0
@@ -28,7 +29,7 @@ STEADY_S = 2.0
 _RETRY_S = 0.2
 
 
-async def exec_on_terminal(app: App, session: str, asked: ops.Command, out: Output, interrupts: Interrupts) -> int:
+async def exec_on_terminal(app: App, session: Ref, asked: ops.Command, out: Output, interrupts: Interrupts) -> int:
     """Run it on a terminal of its own that this one shows, and return what to exit with.
 
     This terminal is as it was before, whatever happens. When we are told to end, so is the program.

@@ -77,19 +77,21 @@ def existing_files(given: Iterable[Path], option: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def mcp_servers(given: Iterable[str]) -> tuple[Json, ...]:
+def mcp_servers(given: Iterable[str], option: str = "--mcp-server") -> tuple[Json, ...]:
     """``name=command args``, ``name=https://…`` or JSON, as ACP ``McpServer`` objects with unique names."""
-    servers = [server for text in given for server in _mcp_server(text)]
+    servers = [server for text in given for server in _mcp_server(text, option)]
     names = [server["name"] for server in servers]
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"--mcp-server: two servers are called '{name}'.", hint="Give each its own name.")
+            raise UsageError(f"{option}: two servers are called '{name}'.", hint="Give each its own name.")
     return tuple(servers)
 
 
-def _mcp_server(text: str) -> list[Json]:
+def _mcp_server(text: str, option: str) -> list[Json]:
     if text.lstrip().startswith("{"):
-        return _mcp_from_json(text)
+        from agentctl.cli.mcp_json import mcp_from_json
+
+        return mcp_from_json(text, option)
     name, _, rest = text.partition("=")
     if not name.strip() or not rest.strip():
         raise UsageError(
@@ -97,46 +99,12 @@ def _mcp_server(text: str) -> list[Json]:
             hint="Write --mcp-server 'name=command args', 'name=https://host/mcp' or a JSON object.",
         )
     if re.match(r"https?://", rest.strip()):
-        return [_mcp_object(name.strip(), {"url": rest.strip()})]
+        return [{"type": "http", "name": name.strip(), "url": rest.strip(), "headers": []}]
     try:
         command, *args = shlex.split(rest)
     except ValueError as e:
         raise UsageError(f"--mcp-server '{text}': the command's quotes do not match.") from e
-    return [_mcp_object(name.strip(), {"command": command, "args": args})]
-
-
-def _mcp_from_json(text: str) -> list[Json]:
-    try:
-        given = json.loads(text)
-        if "mcpServers" in given:
-            return [_mcp_object(name, server) for name, server in given["mcpServers"].items()]
-        return [_mcp_object(given["name"], given)]
-    except (ValueError, KeyError, AttributeError, TypeError) as e:
-        raise UsageError(
-            "--mcp-server: this JSON is not an MCP server.",
-            hint='Write {"name":"x","command":"…","args":[]} or {"name":"x","url":"https://…"}.',
-        ) from e
-
-
-def _mcp_object(name: str, given: Json) -> Json:
-    rest = {k: v for k, v in given.items() if k not in ("name", "type", "env", "headers", "args")}
-    if "url" in given:
-        kind = given.get("type", "http")
-        return {"type": kind, "name": name, **rest, "headers": _named(given.get("headers"))}
-    return {
-        "name": name,
-        **rest,
-        "command": given["command"],
-        "args": list(given.get("args", ())),
-        "env": _named(given.get("env")),
-    }
-
-
-def _named(values: Any) -> list[Json]:
-    """ACP wants ``[{"name", "value"}]``; people write ``{name: value}``."""
-    if isinstance(values, dict):
-        return [{"name": k, "value": str(v)} for k, v in values.items()]
-    return list(values or ())
+    return [{"name": name.strip(), "command": command, "args": args, "env": []}]
 
 
 def command_line(text: str) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ def _credentials_word(app: App, recipe: AgentRecipe) -> str:
 def get_agent(app: App, name: str) -> Json:
     """All that the recipe says, and how things stand on this machine; of a user's agent what it sets. Raise
     ``AgentNotFound``."""
-    made = app.store.user_agent(name)
+    made = user_agents.find(app, name)
     if made is not None:
         return {**_made_row(app, made), **user_agents.to_json(made)}
     recipe = recipes.find(name)
@@ -117,6 +117,7 @@ async def install_agent(
     name: str,
     *,
     reinstall: bool = False,
+    own_node: bool = False,
     registry: str | None = None,
     progress: Callable[[str, int | None, int | None], None] | None = None,
 ) -> Json:
@@ -131,7 +132,7 @@ async def install_agent(
     before = installed(app.paths, recipe.name, recipe.version)
     registry = registry or app.config.registry
     extra = {"progress": progress} if progress else {}
-    done = await install(app.paths, recipe.name, reinstall=reinstall, registry=registry, **extra)
+    done = await install(app.paths, recipe.name, reinstall=reinstall, own_node=own_node, registry=registry, **extra)
     facts = done.to_json()
     wanted = ("name", "version", "path", "size_bytes", "packages", "node", "node_version")
     return {**{key: facts[key] for key in wanted}, "changed": done != before}
@@ -157,18 +158,19 @@ async def probe(app: App, name: str) -> Json:
 
     from agentctl.ops import sessions
 
-    recipe = recipes.find(name)
+    made = user_agents.find(app, name)
+    recipe = recipes.find(made.base if made else name)
     permissions: Permissions = "deny" if "deny" in recipe.permissions else "allow"
     with tempfile.TemporaryDirectory(prefix="agentctl-probe-") as cwd:
         started = time.monotonic()
-        spec = SessionSpec(agent=recipe.name, permissions=permissions, cwd=cwd)
+        spec = SessionSpec(agent=made.name if made else recipe.name, permissions=permissions, cwd=cwd)
         session = await sessions.create(app, spec, ephemeral=True)
         seconds = round(time.monotonic() - started, 3)
         try:
             snapshot = (await sessions.details(app, session.id))["live"] or {}
         finally:
             await sessions.delete(app, session.id)
-    return {"name": recipe.name, **_capability_table(snapshot), "seconds": seconds}
+    return {"name": made.name if made else recipe.name, **_capability_table(snapshot), "seconds": seconds}
 
 
 def _capability_table(snapshot: Json) -> Json:

@@ -15,7 +15,7 @@ from agentctl.ops.report import Report, silent
 from agentctl.supervisor.git_url import check_url, is_private, without_password
 
 if TYPE_CHECKING:
-    from agentctl.model import Session, SessionSpec
+    from agentctl.model import Session
     from agentctl.ops.app import App
 
 Json = dict[str, Any]
@@ -49,7 +49,7 @@ async def clone_repo(app: App, ref: str, clone: Json, *, timeout_s: float = TIME
     of the repository is left then.
     """
     session = app.store.session(ref)
-    wanted = _wanted(app, session.spec, [clone], if_missing=False)
+    wanted = _wanted(app, session, [clone], if_missing=False)
     [made] = await _clone(app, session, wanted, [clone], timeout_s, report)
     return made
 
@@ -62,14 +62,14 @@ async def clone_new(app: App, session: Session, report: Report) -> list[str]:
     clones = session.spec.clones
     if not clones:
         return []
-    wanted = _wanted(app, session.spec, clones, if_missing=False)
+    wanted = _wanted(app, session, clones, if_missing=False)
     return [made["path"] for made in await _clone(app, session, wanted, clones, TIMEOUT_S, report)]
 
 
 async def clone_missing(app: App, session: Session, report: Report) -> None:
     """For a session whose agent was never started: clone what is not there yet, and leave alone what is."""
     clones = session.spec.clones
-    wanted = _wanted(app, session.spec, clones, if_missing=True)
+    wanted = _wanted(app, session, clones, if_missing=True)
     await _clone(app, session, wanted, clones, TIMEOUT_S, report)
 
 
@@ -105,16 +105,16 @@ async def _clone(
             raise
 
 
-def _wanted(app: App, spec: SessionSpec, clones: Sequence[Json], *, if_missing: bool) -> list[Json]:
+def _wanted(app: App, session: Session, clones: Sequence[Json], *, if_missing: bool) -> list[Json]:
     """What the supervisor is asked, token and all. Raise ``CredentialsMissing`` for a variable that is not set."""
     needs_token = any(one.get("token_env") for one in clones)
-    environ = {**app.environ, **launch.given_environment(app, spec)} if needs_token else {}
+    environ = {**app.environ, **launch.given_environment(app, session.spec, session)} if needs_token else {}
     wanted = []
     for one in clones:
         asked = {key: value for key, value in one.items() if key != "token_env" and value}
         if name := one.get("token_env"):
             asked["token"] = _token(name, environ)
-        wanted.append({**asked, "cwd": spec.cwd, "ifMissing": if_missing})
+        wanted.append({**asked, "cwd": session.spec.cwd, "ifMissing": if_missing})
     return wanted
 
 

@@ -15,7 +15,7 @@ import os
 import posixpath
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentctl import errors
@@ -23,11 +23,9 @@ from agentctl.ops import files as session_files
 from agentctl.ops.report import Report, silent
 
 if TYPE_CHECKING:
+    from agentctl.model import Volume
     from agentctl.ops.app import App
-    from agentctl.supervisor.files import Files
-    from agentctl.supervisor_client.files import FilesClient
-
-    AnyFiles = Files | FilesClient
+    from agentctl.ops.files import AnyFiles
 
 Json = dict[str, Any]
 Progress = Callable[[int, int | None], None]
@@ -38,11 +36,13 @@ _VOLUME = "volume"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """One side of a copy. ``name`` is a session or a volume; ``""`` on the host."""
+    """One side of a copy. ``name`` is a session or a volume; ``""`` on the host. ``provider`` is the volume's, where
+    the name alone does not tell which one is meant."""
 
     kind: Literal["host", "session", "volume"]
     path: str
     name: str = ""
+    provider: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Where:
@@ -75,10 +75,11 @@ async def copy(
     report: Report = silent,
     progress: Progress = lambda done, whole: None,
 ) -> Json:
-    """Copy: ``{"source", "target": the path that was written, "bytes"}``; those of a directory are its tar's.
+    """Copy: ``{"source", "target": what was written, "bytes"}``; those of a directory are its tar's. The target is a
+    path, of a volume as ``cp`` takes it.
 
-    Raise ``UsageError`` for a directory without ``recursive``, ``Unsupported`` for a volume that this host cannot
-    reach, ``PathNotFound``, ``AlreadyExists``, ``DiskFull`` and what bringing a session's sandbox up raises.
+    Raise ``UsageError`` for a directory without ``recursive``, ``PathNotFound``, ``AlreadyExists``, ``DiskFull``, what
+    ``volumes.find`` raises and what bringing a session's sandbox up raises.
     """
     async with _opened(app, source, report) as from_, _opened(app, target, report) as to:
         about = await from_.stat(source.path)
@@ -91,7 +92,11 @@ async def copy(
             size = await _copy_tree(from_, source.path, to, end, progress)
         else:
             size = await _copy_file(from_, source.path, to, end, progress)
-        return {"source": str(source), "target": (await to.stat(end))["path"], "bytes": size}
+        written = str((await to.stat(end))["path"])
+        if target.kind == "volume":
+            top = str((await to.stat("."))["path"])
+            written = str(replace(target, path=posixpath.relpath(written, top)))
+        return {"source": str(source), "target": written, "bytes": size}
 
 
 async def _copy_file(from_: AnyFiles, path: str, to: AnyFiles, end: str, progress: Progress) -> int:
@@ -149,32 +154,27 @@ def _own_name(path: str, about: Json) -> str | None:
     if about["entryType"] == "directory" and (path in (".", "./") or path.endswith(("/.", "/./"))):
         return None
     name = posixpath.basename(path.rstrip("/"))
-    return posixpath.basename(_real(about)) if name in ("", ".", "..") else name
-
-
-def _real(about: Json) -> str:
-    """The exact path, links resolved."""
-    if "rawPath" not in about:
-        return str(about["path"])
-    from urllib.parse import unquote_to_bytes
-
-    return os.fsdecode(unquote_to_bytes(about["rawPath"]))
+    return posixpath.basename(session_files.real_path(about)) if name in ("", ".", "..") else name
 
 
 async def _refuse_inside(app: App, source: Where, about: Json, target: Where, to: AnyFiles, end: str) -> None:
-    if _system(app, source) != _system(app, target):
+    if await _system(app, source) != await _system(app, target):
         return
-    parent = _real(await to.stat(posixpath.dirname(end.rstrip("/")) or "."))
-    if f"{parent}/".startswith(_real(about).rstrip("/") + "/"):
+    parent = session_files.real_path(await to.stat(posixpath.dirname(end.rstrip("/")) or "."))
+    if f"{parent}/".startswith(session_files.real_path(about).rstrip("/") + "/"):
         raise errors.UsageError(f"{target} lies inside of {source}: a directory cannot be copied into itself.")
 
 
-def _system(app: App, where: Where) -> str:
-    """Whose file system it is; a session that is separated from this host by nothing has ours."""
-    if where.kind != "session":
+async def _system(app: App, where: Where) -> str:
+    """Whose file system it is; a session or a volume that is separated from this host by nothing has ours."""
+    if where.kind == "host":
         return ""
-    session = app.store.session(where.name)
-    return "" if app.provider(session.spec.provider).capabilities.boundary == "none" else session.id
+    if where.kind == "session":
+        session = app.store.session(where.name)
+        provider, owner = session.spec.provider, session.id
+    else:
+        provider, owner = (await _volume(app, where)).provider, where.name
+    return "" if app.provider(provider).capabilities.boundary == "none" else f"{where.kind} {owner}"
 
 
 @asynccontextmanager
@@ -183,29 +183,19 @@ async def _opened(app: App, where: Where, report: Report) -> AsyncIterator[AnyFi
         async with session_files.files_of(app, where.name, report) as files:
             yield files
         return
+    if where.kind == "volume":
+        from agentctl.ops.volume_files import files_of
+
+        async with files_of(app, await _volume(app, where)) as files:
+            yield files
+        return
     from agentctl.supervisor.files import Files
     from agentctl.supervisor.files_space import FileSpace
 
-    if where.kind == "host":
-        yield Files(FileSpace(os.getcwd(), loose=True))
-    else:
-        root = await _volume_root(app, where)
-        yield Files(FileSpace(root, root))
+    yield Files(FileSpace(os.getcwd(), loose=True))
 
 
-async def _volume_root(app: App, where: Where) -> str:
-    """Where the volume lies on this host. Raise ``VolumeNotFound``, ``Unsupported``."""
-    name = app.config.provider or "unix_local"
-    known = [volume for volume in app.store.volumes() if volume.name == where.name]
-    if not known:
-        known = [volume for volume in await app.provider(name).volume_list() if volume.name == where.name]
-    if not known:
-        raise errors.VolumeNotFound(f"There is no volume {where.name}.")
-    for volume in known:
-        path = app.provider(volume.provider).volume_path(volume, ".")
-        if path is not None:
-            return str(path)
-    raise errors.Unsupported(
-        f"The volume {where.name} of {known[0].provider} does not lie on this host.",
-        hint="Copy by way of a session that uses it: agentctl cp SESSION:PATH …",
-    )
+async def _volume(app: App, where: Where) -> Volume:
+    from agentctl.ops import volumes
+
+    return await volumes.find(app, where.name, where.provider)

@@ -24,6 +24,8 @@ def read(path: Path) -> dict[str, str]:
         match = _LINE.fullmatch(line.strip())
         if match is None:
             raise UsageError(f"{path}:{number}: expected NAME=value.")
+        if "\0" in line:
+            raise UsageError(f"{path}:{number}: a NUL cannot be in a variable.")
         values[match[1]] = _unquoted(match[2])
     return values
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentctl.model import Session
 from agentctl.ops import launch, reach
+from agentctl.ops.own import Ref, find
 from agentctl.ops.report import Report, silent
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Started:
 
 
 @asynccontextmanager
-async def started(app: App, ref: str, command: Command, report: Report = silent) -> AsyncIterator[Started]:
+async def started(app: App, ref: Ref, command: Command, report: Report = silent) -> AsyncIterator[Started]:
     """Start the command in the session's sandbox, which is brought up when it sleeps; its agent is not.
 
     The command goes on when this is left. Raise ``SpawnFailed``, ``AlreadyExists`` for an ``exec_id`` of another
@@ -64,7 +65,7 @@ async def started(app: App, ref: str, command: Command, report: Report = silent)
     """
     from agentctl.supervisor_client.processes import Processes
 
-    session = app.store.session(ref)
+    session = find(app, ref)
     async with reach.sandbox_of(app, session, report) as client:
         processes = Processes(client)
         info = await processes.create(_request(app, session, command))
@@ -78,7 +79,9 @@ def _request(app: App, session: Session, command: Command) -> Json:
         "command": program,
         "args": args,
         "cwd": posixpath.join(session.spec.cwd or "", command.cwd) if command.cwd else session.spec.cwd,
-        "env": {**launch.given_environment(app, session.spec, session), **command.env},
+        "session": session.id,
+        "env": {**launch.known_environment(app, session.spec, session), **command.env},
+        "secrets": list(launch.known_values(app, session.spec, session)) or None,
         "interactive": command.interactive,
         "attach": command.attach and command.terminal is None,
         "timeoutMs": None if command.timeout_s is None else max(round(command.timeout_s * 1000), 1),

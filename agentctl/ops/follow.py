@@ -33,7 +33,7 @@ async def followed(app: App, session: Session, offset: int, *, include_raw: bool
         async for batch in _of_living(app, seen, offset, include_raw):
             offset = batch[-1].sequence
             yield batch
-        mirror.from_volume(app, app.store.session(session.id))
+        await mirror.from_volume(app, app.store.session(session.id))
         for batch in stored(app, session.id, offset):
             offset = batch[-1].sequence
             yield batch

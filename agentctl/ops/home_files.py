@@ -1,46 +1,48 @@
 """What a session's agent finds under its HOME besides its own: the user's files, skills and instructions.
 
-Read on this host at every start, so that a change arrives. A skill from a git repository is fetched here too, with the
-user's own git credentials.
+Read on this host at every start, so that a change arrives.
 """
 
 from __future__ import annotations
 
-import base64
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentctl import errors
+from agentctl.ops.skill_sources import MAX_TOTAL_BYTES, as_file, files_of, read
 
 if TYPE_CHECKING:
     from agentctl.agents.schema import AgentRecipe
     from agentctl.model import SessionSpec
+    from agentctl.paths import StatePaths
 
 Json = dict[str, Any]
-MAX_TOTAL_BYTES = 32 * 1024 * 1024
-_GIT_SIGNS = ("https://", "http://", "ssh://", "git@", "file://")
 
 
-def collect(spec: SessionSpec, recipe: AgentRecipe | None) -> list[Json]:
-    """Every file as ``{"path": relative to HOME, "data": base64, "mode"}``.
-
-    Raise ``UsageError`` for what cannot be read or is no skill, ``Unsupported`` for an agent of which nobody knows
-    where it looks, ``SandboxError`` when a repository cannot be fetched.
-    """
-    name = recipe.title if recipe else spec.agent
-    files = [_file(place(recipe, file["target"]), _content(file)) for file in spec.files]
+def check(spec: SessionSpec) -> None:
+    """Whether the session's agent can be given all that. Raise ``UsageError`` for a place outside of HOME,
+    ``Unsupported`` for an agent of which nobody knows where it looks, ``AgentNotFound``."""
+    recipe = _recipe(spec)
+    for file in spec.files:
+        place(recipe, file["target"])
     if spec.skills:
-        if recipe is None or recipe.launch.skills is None:
-            raise errors.Unsupported(f"Nobody has measured where {name} looks for skills.", hint="Use --file instead.")
-        for skill in spec.skills:
-            files += _skill_files(recipe.launch.skills, skill)
+        _skills(recipe, spec)
     if spec.system_prompt:
-        if recipe is None or recipe.launch.instructions is None:
-            raise errors.Unsupported(f"Nobody has measured how {name} takes a system prompt.")
-        files.append(_file(recipe.launch.instructions, (spec.system_prompt.encode(), 0o600)))
+        _instructions(recipe, spec)
+
+
+def collect(paths: StatePaths, spec: SessionSpec) -> list[Json]:
+    """Every file as ``{"path": relative to HOME, "data": base64, "mode"}``; git skills as they were fetched last.
+
+    Raise as ``check``, and ``UsageError`` for what cannot be read, is no skill, or too much.
+    """
+    recipe = _recipe(spec)
+    files = [as_file(place(recipe, file["target"]), *_content(file)) for file in spec.files]
+    for skill in spec.skills:
+        directory = _skills(recipe, spec)
+        files += [{**file, "path": f"{directory}/{file['path']}"} for file in files_of(paths, skill)]
+    if spec.system_prompt:
+        files.append(as_file(_instructions(recipe, spec), spec.system_prompt.encode()))
     total = sum(len(file["data"]) for file in files) * 3 // 4
     if total > MAX_TOTAL_BYTES:
         raise errors.UsageError(
@@ -58,44 +60,36 @@ def place(recipe: AgentRecipe | None, target: str) -> str:
     known = recipe.launch.known_files.get(target) if recipe else None
     relative = known or target.removeprefix("~/")
     path = Path(relative)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in relative:
+    if path.is_absolute() or ".." in path.parts or not path.parts or relative.startswith("~") or "\0" in relative:
         raise errors.UsageError(f"--file {target}=…: the target must be a path inside the agent's HOME.")
     return relative
+
+
+def _recipe(spec: SessionSpec) -> AgentRecipe | None:
+    from agentctl.agents import recipes
+
+    return None if spec.agent_command else recipes.find(spec.agent)
+
+
+def _skills(recipe: AgentRecipe | None, spec: SessionSpec) -> str:
+    if recipe is None or recipe.launch.skills is None:
+        raise errors.Unsupported(
+            f"Nobody has measured where {recipe.title if recipe else spec.agent} looks for skills.",
+            hint="Put the files where it looks by --file PATH=SOURCE.",
+        )
+    return recipe.launch.skills
+
+
+def _instructions(recipe: AgentRecipe | None, spec: SessionSpec) -> str:
+    if recipe is None or recipe.launch.instructions is None:
+        raise errors.Unsupported(
+            f"Nobody has measured how {recipe.title if recipe else spec.agent} takes a system prompt.",
+            hint="Put it where the agent reads it by --file PATH=SOURCE, or say it in the message.",
+        )
+    return recipe.launch.instructions
 
 
 def _content(file: Json) -> tuple[bytes, int]:
     if "text" in file:
         return file["text"].encode(), 0o600
-    return _read(Path(file["source"]), f"--file {file['target']}")
-
-
-def _read(path: Path, what: str) -> tuple[bytes, int]:
-    try:
-        if path.stat().st_size > MAX_TOTAL_BYTES:
-            raise errors.UsageError(f"{what}: {path} is larger than {MAX_TOTAL_BYTES} bytes.")
-        return path.read_bytes(), 0o700 if os.access(path, os.X_OK) else 0o600
-    except OSError as e:
-        raise errors.UsageError(f"{what}: cannot read {path}: {e.strerror}.") from e
-
-
-def _file(path: str, content: tuple[bytes, int]) -> Json:
-    data, mode = content
-    return {"path": path, "data": base64.b64encode(data).decode(), "mode": mode}
-
-
-def _skill_files(directory: str, skill: Json) -> Iterator[Json]:
-    from agentctl.supervisor.skills import fetch, skills_in
-
-    source = skill["source"]
-    with tempfile.TemporaryDirectory(prefix="agentctl-skill-") as scratch:
-        root = fetch(source, skill.get("ref"), Path(scratch)) if is_git(source) else Path(source)
-        for found in skills_in(root, source):
-            name = skill.get("name") or found.name
-            for path in sorted(found.rglob("*")):
-                relative = path.relative_to(found)
-                if path.is_file() and not path.is_symlink() and ".git" not in relative.parts:
-                    yield _file(f"{directory}/{name}/{relative.as_posix()}", _read(path, f"--skill {source}"))
-
-
-def is_git(source: str) -> bool:
-    return source.startswith(_GIT_SIGNS)
+    return read(Path(file["source"]), f"--file {file['target']}")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agentctl.errors import UsageError
+from agentctl.errors import AgentNotInstalled, CredentialsError, UsageError
 from agentctl.model import Session, SessionSpec
 from agentctl.ops import mirror
 from agentctl.wire import Recipe
 
 if TYPE_CHECKING:
+    from agentctl.agents.installed import Installed
+    from agentctl.agents.schema import AgentRecipe
     from agentctl.ops.app import App
     from agentctl.ops.mcp import Filled
 
@@ -55,16 +58,40 @@ def launch_of(app: App, spec: SessionSpec, session: Session | None = None) -> tu
     if spec.agent_command:
         return recipes.command_recipe(spec.agent_command), credentials.NONE
     recipe = recipes.find(spec.agent)
+    there = installed.installed(app.paths, recipe.name, recipe.version) or installed.installed(app.paths, recipe.name)
+    layout = app.provider(spec.provider).capabilities.layout
+    if layout is None:
+        runtime, python = ensure_runtime(app.paths, sys.executable), sys.executable
+    else:
+        runtime, python = Path(layout.runtime), layout.python
+        there = _with_our_node(app, recipe, there)
     wired = recipes.to_wire(
         recipe,
-        installed=installed.installed(app.paths, recipe.name, recipe.version)
-        or installed.installed(app.paths, recipe.name),
-        runtime=ensure_runtime(app.paths, sys.executable),
-        python=sys.executable,
+        installed=there,
+        runtime=runtime,
+        python=python,
         permissions=spec.permissions,
+        is_local=layout is None,
     )
     given = credentials.require(recipe, app.environ, app.user_home, given_environment(app, spec, session))
     return wired, given
+
+
+def _with_our_node(app: App, recipe: AgentRecipe, there: Installed | None) -> Installed | None:
+    """A sandbox with files of its own has the agents' directory, and no Node of this machine's."""
+    if there is None or there.node is None or there.node.is_relative_to(app.paths.agents):
+        return there
+    from dataclasses import replace
+
+    from agentctl.agents.node import own_node
+
+    own = own_node(app.paths)
+    if not own.path.exists():
+        raise AgentNotInstalled(
+            f"{recipe.title} was installed with this machine's Node, which a container does not have.",
+            hint=f"Install it with its own: agentctl agents install {recipe.name} --own-node --reinstall",
+        )
+    return replace(there, node=own.path)
 
 
 def given_environment(app: App, spec: SessionSpec, session: Session | None = None) -> dict[str, str]:
@@ -88,6 +115,36 @@ def hidden_values(app: App, spec: SessionSpec, session: Session) -> list[str]:
     environment = given_environment(app, spec, session)
     hidden = [value for name, value in environment.items() if name not in spec.env]
     return [*hidden, *(_mcp_servers(app, spec, environment).secrets if spec.mcp_servers else ())]
+
+
+def known_environment(app: App, spec: SessionSpec, session: Session) -> dict[str, str]:
+    """What of ``given_environment`` is there now: for what the user does in the sandbox without the agent."""
+    found: dict[str, str] = {}
+    for part in _parts(spec):
+        with suppress(CredentialsError, UsageError):
+            found.update(given_environment(app, part, session))
+    return {**found, **spec.env}
+
+
+def known_values(app: App, spec: SessionSpec, session: Session) -> tuple[str, ...]:
+    """What of ``hidden_values`` is there now: a value that is missing cannot leak either."""
+    found: list[str] = []
+    for part in _parts(spec):
+        with suppress(CredentialsError, UsageError):
+            found += hidden_values(app, part, session)
+    return tuple(found)
+
+
+def _parts(spec: SessionSpec) -> list[SessionSpec]:
+    """The spec with one env file, secret or MCP server at a time."""
+    if not (spec.env_files or spec.secrets or spec.mcp_servers):
+        return []
+    from dataclasses import replace
+
+    none = replace(spec, env_files=(), secrets=(), mcp_servers=())
+    parts = [replace(none, env_files=(file,)) for file in spec.env_files]
+    parts += [replace(none, secrets=(secret,)) for secret in spec.secrets]
+    return [*parts, *(replace(none, mcp_servers=(server,)) for server in spec.mcp_servers)]
 
 
 def _mcp_servers(app: App, spec: SessionSpec, environment: dict[str, str]) -> Filled:
@@ -124,24 +181,24 @@ def session_request(app: App, session: Session, recipe: Recipe, on_lost: str | N
         "stallTimeoutS": spec.stall_timeout_s,
         "startTimeoutS": spec.start_timeout_s,
         "queued": mirror.queued_messages(app, session.id) or None,
-        "files": _files(spec) or None,
+        "files": _files(app, spec) or None,
         "preStart": list(spec.pre_start) or None,
+        "logName": session.id if spec.sandbox else None,
     }
     return {key: value for key, value in body.items() if value is not None}
 
 
-def _files(spec: SessionSpec) -> list[Json]:
+def _files(app: App, spec: SessionSpec) -> list[Json]:
     if not (spec.files or spec.skills or spec.system_prompt):
         return []
-    from agentctl.agents import recipes
     from agentctl.ops.home_files import collect
 
-    return collect(spec, None if spec.agent_command else recipes.find(spec.agent))
+    return collect(app.paths, spec)
 
 
 def _check_place(app: App, session: Session) -> None:
     cwd, provider = session.spec.cwd, app.provider(session.spec.provider)
-    if cwd and provider.capabilities.local_volumes and not Path(cwd).is_dir():
+    if cwd and provider.capabilities.layout is None and not Path(cwd).is_dir():
         raise UsageError(
             f"The directory of session {session.name}, {cwd}, is gone.",
             hint="Put it back: an agent finds a conversation only in the directory in which it was begun.",

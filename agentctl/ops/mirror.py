@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentctl.errors import SequenceExpired
+from agentctl.errors import NotFound, ProviderUnavailable, SandboxError, SequenceExpired
 from agentctl.events import Event
 from agentctl.model import Request, Session, Turn
 from agentctl.ops.app import App
@@ -49,20 +50,52 @@ def _mirror(app: App, session_id: str, telling: list[Event], lines: list[tuple[i
     app.store.add_events(session_id, lines)
 
 
-def from_volume(app: App, session: Session) -> Session:
+async def from_volume(app: App, session: Session) -> Session:
     """Bring the mirror up to date from the log on the volume, where this host can reach it. What retention dropped from
     the log before it was mirrored stays missing; ``history.py`` tells its readers."""
     if is_elsewhere(app, session):
         return session
     volume = app.store.volume(session.spec.provider, session.spec.volume)
+    if volume is None:
+        return session
     provider = app.provider(session.spec.provider)
-    directory = provider.volume_path(volume, log_path(session.id)) if volume else None
-    if directory is None or not directory.is_dir():
+    directory = provider.volume_path(volume, log_of(session))
+    if directory is not None:
+        return _from_log(app, session, directory)
+    if session.status == "new" or await _from_supervisor(app, session):
+        return app.store.session(session.id)
+    with suppress(ProviderUnavailable):  # what is mirrored can still be read
+        async with provider.volume_reading(volume, log_of(session)) as directory:
+            return _from_log(app, session, directory)
+    return session
+
+
+def _from_log(app: App, session: Session, directory: Path) -> Session:
+    if not directory.is_dir():
         return session
     for page in _pages(directory, session.last_sequence):
         telling = [Event(r.sequence, json.loads(r.line), r.line) for r in page if not _is_of_item(r.line)]
         _mirror(app, session.id, telling, [(r.sequence, r.line) for r in page])
     return app.store.session(session.id)
+
+
+async def _from_supervisor(app: App, session: Session) -> bool:
+    """Whether a living supervisor told all there is: where the volume is out of reach, a copy of its log is dear."""
+    sandbox = app.store.sandbox(session.sandbox_id) if session.sandbox_id else None
+    if sandbox is None:
+        return False
+    from agentctl.supervisor_client import SupervisorClient
+
+    try:
+        endpoint, token = await app.provider(sandbox.provider).endpoint(sandbox.handle)
+        offset = session.last_sequence
+        async with SupervisorClient(endpoint, token) as client:
+            while page := await client.events(session.id, offset):
+                apply(app, session.id, page)
+                offset = page[-1].sequence
+    except (SandboxError, NotFound, SequenceExpired):
+        return False
+    return True
 
 
 def _pages(directory: Path, after: int) -> Iterator[list[Record]]:
@@ -90,6 +123,12 @@ def _is_of_item(line: bytes) -> bool:
 def log_path(session_id: str) -> str:
     """Where a session's log lies on its volume."""
     return f"agents/{session_id}/log"
+
+
+def log_of(session: Session) -> str:
+    """The same, also for a session that lives in a sandbox of its own: then it is below that one's."""
+    shared = session.spec.sandbox
+    return log_path(session.id) if shared is None else f"{log_path(shared)}/sessions/{session.id}"
 
 
 def open_turn_of(app: App, session_id: str) -> Turn | None:

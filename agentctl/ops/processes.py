@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from agentctl.ops import reach
+from agentctl.ops.own import Ref, find
 from agentctl.ops.report import Report, silent
 
 if TYPE_CHECKING:
@@ -17,29 +18,29 @@ Json = dict[str, Any]
 
 
 @asynccontextmanager
-async def processes_of(app: App, ref: str, report: Report = silent) -> AsyncIterator[Processes]:
+async def processes_of(app: App, ref: Ref, report: Report = silent) -> AsyncIterator[Processes]:
     """Those of the session's sandbox, which is brought up when it sleeps: their logs are on the volume."""
     from agentctl.supervisor_client.processes import Processes
 
-    session = app.store.session(ref)
+    session = find(app, ref)
     async with reach.sandbox_of(app, session, report) as client:
         yield Processes(client)
 
 
-async def listing(app: App, ref: str, report: Report = silent) -> list[Json]:
+async def listing(app: App, ref: Ref, report: Report = silent) -> list[Json]:
     """Oldest first."""
     async with processes_of(app, ref, report) as processes:
         return await processes.listing()
 
 
-async def get(app: App, ref: str, process_id: str, report: Report = silent) -> Json:
+async def get(app: App, ref: Ref, process_id: str, report: Report = silent) -> Json:
     """Raise ``ProcessNotFound``."""
     async with processes_of(app, ref, report) as processes:
         return await processes.get(process_id)
 
 
 async def cancel(
-    app: App, ref: str, process_id: str, *, signal: str = "TERM", grace_s: float = 5.0, report: Report = silent
+    app: App, ref: Ref, process_id: str, *, signal: str = "TERM", grace_s: float = 5.0, report: Report = silent
 ) -> Json:
     """End it with everything it started: the signal, then KILL after the grace time. An ended one stays as it is."""
     async with processes_of(app, ref, report) as processes:
@@ -47,7 +48,7 @@ async def cancel(
 
 
 async def write(
-    app: App, ref: str, process_id: str, data: bytes, *, end: bool = False, report: Report = silent
+    app: App, ref: Ref, process_id: str, data: bytes, *, end: bool = False, report: Report = silent
 ) -> None:
     """Give it input. Raise ``Conflict`` when it has ended, has no input, or reads no more."""
     async with processes_of(app, ref, report) as processes:
@@ -56,7 +57,7 @@ async def write(
 
 async def logs(
     app: App,
-    ref: str,
+    ref: Ref,
     process_id: str,
     *,
     follow: bool = False,

@@ -14,9 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from agentctl import ids
-from agentctl.errors import CredentialsError, UsageError
 from agentctl.model import Lease, Sandbox, Session, Volume
 from agentctl.ops import mirror
+from agentctl.ops.own import is_own
 from agentctl.wire import Boot
 
 if TYPE_CHECKING:
@@ -48,6 +48,14 @@ async def create_sandbox(app: App, session: Session, lease: Lease, launch: Launc
     return handle
 
 
+async def make(app: App, own: Session, lease: Lease, *, expires_at: float | None) -> Json:
+    """Make a sandbox of its own and return its handle; the caller stores it. On any error nothing of it is left."""
+    provider = app.provider(own.spec.provider)
+    volume = await _volume(app, provider, own.spec.volume)
+    boot = replace(_boot(app, own, own.id, lease, None, None), expires_at=expires_at)
+    return await provider.create(_sandbox_spec(own, volume, boot, labels_of(app, own)))
+
+
 def _record(app: App, session: Session, sandbox_id: str, handle: Json, lease: Lease) -> None:
     app.store.put_sandbox(
         Sandbox(
@@ -68,12 +76,14 @@ def labels_of(app: App, session: Session) -> dict[str, str]:
 
 
 def _marks(app: App, session: Session) -> dict[str, str]:
-    return {"origin": session.spec.origin or app.origin, "session": session.id}
+    return {"origin": session.spec.origin or app.origin, "sandbox" if is_own(session) else "session": session.id}
 
 
 def _boot(
     app: App, session: Session, sandbox_id: str, lease: Lease, launch: Launch | None, request: Json | None
 ) -> Boot:
+    from agentctl.ops.launch import known_values
+
     return Boot(
         sandbox_id=sandbox_id,
         token=secrets.token_urlsafe(32),
@@ -83,23 +93,12 @@ def _boot(
         tmp="",
         agent_env=launch.env if launch else {},
         recipes={session.spec.agent: launch.recipe} if launch else {},
-        secrets=launch.secrets if launch else _known_secrets(app, session),
+        secrets=launch.secrets if launch else known_values(app, session.spec, session),
         idle_timeout_s=session.spec.idle_timeout_s,
         fencing=lease.fencing,
         session={"id": session.id, "request": request} if request else None,
         root=session.spec.root,
     )
-
-
-def _known_secrets(app: App, session: Session) -> tuple[str, ...]:
-    """What is to be redacted in a sandbox without its agent. A secret that is missing now cannot leak either; the
-    message that needs it will say so."""
-    from agentctl.ops.launch import hidden_values
-
-    try:
-        return tuple(hidden_values(app, session.spec, session))
-    except (CredentialsError, UsageError):
-        return ()
 
 
 def _sandbox_spec(session: Session, volume: Volume, boot: Boot, labels: dict[str, str]) -> Any:
@@ -108,12 +107,13 @@ def _sandbox_spec(session: Session, volume: Volume, boot: Boot, labels: dict[str
     workspace = session.spec.workspace
     return SandboxSpec(
         sandbox_id=boot.sandbox_id,
-        session_id=session.id,
+        session_id=None if is_own(session) else session.id,
         volume=volume,
         home=f"workspaces/{workspace}" if workspace else f"agents/{session.id}/home",
         log=mirror.log_path(session.id),
         boot=boot,
         labels=labels,
+        image=session.spec.image,
     )
 
 
@@ -127,8 +127,8 @@ async def _volume(app: App, provider: Provider, name: str) -> Volume:
 
 
 async def clear_away(app: App, session: Session, *, at_once: bool = False) -> None:
-    """Remove the session's sandbox, living or dead, recorded or not, and its row."""
-    if session.sandbox_id is None:
+    """Remove the session's sandbox, living or dead, recorded or not, and its row; not one that it only lives in."""
+    if session.sandbox_id is None or session.spec.sandbox is not None:
         return
     sandbox = app.store.sandbox(session.sandbox_id)
     if sandbox is None:
@@ -155,4 +155,4 @@ async def forget_sandbox(app: App, session: Session, handle: Json) -> None:
     now = app.store.session(session.id)
     if now.sandbox_id is not None:
         app.store.delete_sandbox(now.sandbox_id)
-    mirror.from_volume(app, app.store.update_session(session.id, sandbox_id=None, status="hibernated"))
+    await mirror.from_volume(app, app.store.update_session(session.id, sandbox_id=None, status="hibernated"))

@@ -19,6 +19,7 @@ from agentctl import errors
 from agentctl.model import Lease, Session
 from agentctl.ops import launch, mirror, provision
 from agentctl.ops.elsewhere import require_here
+from agentctl.ops.own import is_own
 from agentctl.ops.report import Report
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ async def living(app: App, session: Session, report: Report, *, on_lost: str | N
             from agentctl.ops import clone
 
             await clone.clone_missing(app, session, report)
+        if session.spec.skills:
+            from agentctl.ops import skill_sources
+
+            await skill_sources.refresh(app.paths, session.spec.skills, report)
         link = await _bring_up(app, session, report, on_lost)
     async with link.client:
         try:
@@ -88,16 +93,33 @@ async def sandbox_of(app: App, session: Session, report: Report) -> AsyncIterato
     The agent is not started, and its credentials are not needed. Raise what making a sandbox raises.
     """
     require_here(app, session)
-    client = await _supervisor(app, session, ASK_S) or await _bring_up_bare(app, session, report)
+    if shared := _shared(session):
+        client = await _shared_supervisor(app, shared, report)
+    else:
+        client = await _supervisor(app, session, ASK_S) or await _bring_up_bare(app, session, report)
     async with client:
         yield client
+
+
+def _shared(session: Session) -> str | None:
+    """The id of the sandbox of its own in which the session lives, or for which it stands."""
+    return session.id if is_own(session) else session.spec.sandbox
+
+
+async def _shared_supervisor(app: App, sandbox_id: str, report: Report) -> SupervisorClient:
+    from agentctl.ops import sandbox_up
+
+    return await sandbox_up.connected(app, app.store.named_sandbox(sandbox_id), report)
 
 
 async def _supervisor(app: App, session: Session, timeout_s: float) -> SupervisorClient | None:
     """A client to the session's supervisor when it answers and is not about to leave."""
     client = await supervisor_client(app, session)
-    if client is None:
-        return None
+    return None if client is None else await answering(client, timeout_s)
+
+
+async def answering(client: SupervisorClient, timeout_s: float) -> SupervisorClient | None:
+    """The client when its supervisor answers and is not about to leave; else it is closed."""
     try:
         if (await client.health(timeout_s=timeout_s))["status"] == "ok":
             return client
@@ -159,12 +181,13 @@ async def supervisor_client(app: App, session: Session) -> SupervisorClient | No
     if not await is_running(app, session):
         return None
     try:
-        return await _client(app.provider(sandbox.provider), sandbox.handle)
+        return await client_to(app.provider(sandbox.provider), sandbox.handle)
     except errors.SandboxNotFound:
         return None  # its process lives, but what it is reached by was deleted
 
 
-async def _client(provider: Provider, handle: Json) -> SupervisorClient:
+async def client_to(provider: Provider, handle: Json) -> SupervisorClient:
+    """Raise ``SandboxNotFound`` when the sandbox is gone."""
     from agentctl.supervisor_client import SupervisorClient
 
     endpoint, token = await provider.endpoint(handle)
@@ -178,6 +201,9 @@ async def _bring_up(app: App, session: Session, report: Report, on_lost: str | N
         found = await _look(app, session, ASK_AGAIN_S)
         if isinstance(found, Link):
             return found
+        if session.spec.sandbox is not None:
+            await _let_go(found)
+            return await _bring_up_shared(app, session, report, on_lost, lease)
         try:
             prepared = launch.prepare(app, session)
         except BaseException:
@@ -190,11 +216,31 @@ async def _bring_up(app: App, session: Session, report: Report, on_lost: str | N
         request = launch.session_request(app, session, prepared.recipe, on_lost)
         handle = await provision.create_sandbox(app, session, lease, prepared, request)
         try:
-            client = await _client(app.provider(session.spec.provider), handle)
+            client = await client_to(app.provider(session.spec.provider), handle)
             return await _opened(app, client, session, request)
         except BaseException:
             await provision.forget_sandbox(app, session, handle)
             raise
+
+
+async def _bring_up_shared(app: App, session: Session, report: Report, on_lost: str | None, lease: Lease) -> Link:
+    """In its sandbox, which others use too: of an earlier opening there, no more is ended than what was its own."""
+    assert session.spec.sandbox is not None
+    prepared = launch.prepare(app, session)
+    client = await _shared_supervisor(app, session.spec.sandbox, report)
+    try:
+        report(f"Starting {prepared.recipe.name} …")
+        await client.release(session.id)
+        session = app.store.update_session(session.id, lease=lease, sandbox_id=session.spec.sandbox)
+    except BaseException:
+        await client.aclose()
+        raise
+    link = await _open_in(app, client, session, prepared, on_lost, lease)
+    if link is None:
+        raise errors.SupervisorUnreachable(
+            f"The sandbox of session {session.name} was stopped at the same time.", hint="Do it again."
+        )
+    return link
 
 
 async def _open_in(
@@ -203,7 +249,7 @@ async def _open_in(
     """Open the session in the supervisor that lives without it; None when that one is about to leave. It stays when the
     session does not open: whatever else runs in the sandbox is the user's."""
     try:
-        session = mirror.from_volume(app, session)
+        session = await mirror.from_volume(app, session)
         request = launch.session_request(app, session, prepared.recipe, on_lost)
         app.store.update_session(session.id, lease=lease, status="starting")
     except BaseException:
@@ -214,7 +260,7 @@ async def _open_in(
     except errors.SupervisorUnreachable:
         return None
     except BaseException:
-        mirror.from_volume(app, app.store.update_session(session.id, status="hibernated"))
+        await mirror.from_volume(app, app.store.update_session(session.id, status="hibernated"))
         raise
 
 
@@ -246,13 +292,13 @@ async def _bring_up_bare(app: App, session: Session, report: Report) -> Supervis
             session = app.store.update_session(session.id, status="hibernated")
         report("Starting the sandbox …")
         handle = await provision.create_sandbox(app, session, lease, None, None)
-        return await _client(app.provider(session.spec.provider), handle)
+        return await client_to(app.provider(session.spec.provider), handle)
 
 
 async def _cleared(app: App, session: Session) -> Session:
     """The session with nothing left of an earlier sandbox, and with all that it wrote."""
     await provision.clear_away(app, session)
-    return session if session.status == "new" else mirror.from_volume(app, session)
+    return session if session.status == "new" else await mirror.from_volume(app, session)
 
 
 @asynccontextmanager
@@ -278,7 +324,7 @@ async def lease_of(app: App, session_id: str) -> AsyncIterator[Lease]:
 async def _renew(app: App, lease: Lease) -> None:
     while True:
         await asyncio.sleep(RENEW_S)
-        with suppress(errors.SessionNotFound, errors.LeaseLost, errors.StateError):  # whoever writes next is told
+        with suppress(errors.NotFound, errors.LeaseLost, errors.StateError):  # whoever writes next is told
             app.store.renew_lease(lease, ttl_s=LEASE_S)
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 MAX_SECRET_BYTES = 64 * 1024
+_seen: set[str] = set()
+"""Every value that this process came to know, for ``unsaid``."""
 
 
 def resolve(app: App, secrets: Iterable[Json], session: Session | None = None) -> dict[str, str]:
@@ -30,19 +32,33 @@ def resolve(app: App, secrets: Iterable[Json], session: Session | None = None) -
     secrets = list(secrets)
     kept = _kept(_file(app, session.id)) if session and any(s["from"] == "stored" for s in secrets) else {}
     name = session.name if session else "NAME"
-    return {secret["name"]: _value(app, name, secret, kept) for secret in secrets}
+    values = {secret["name"]: _value(app, name, secret, kept) for secret in secrets}
+    _seen.update(values.values())
+    return values
+
+
+def unsaid(text: str) -> str:
+    """``text`` without the secrets of this process: for what an error that nobody foresaw may hold."""
+    from agentctl.supervisor.redaction import make_redactor
+
+    redact = make_redactor(_seen)
+    return redact(text.encode(errors="surrogatepass")).decode(errors="surrogatepass") if redact else text
 
 
 def _value(app: App, session_name: str, secret: Json, kept: Mapping[str, str]) -> str:
-    name = secret["name"]
+    name, step = secret["name"], "Give it again"
     given = app.given_secrets.get(name)
     if given is not None:
         return given
     match secret["from"]:
         case "env":
-            value, where = app.environ.get(name), f"The environment variable {name} is not set"
+            value, where = _text(app.environ.get(name)), f"The environment variable {name} is not set, or no text"
+            step = f"Set {name}, or give its value"
         case "file":
-            value, where = read_file(Path(secret["path"])), ""
+            try:
+                return read_file(Path(secret["path"]))
+            except errors.CredentialsMissing as e:
+                value, where, step = None, e.message.rstrip("."), "Put it back, or give the value"
         case "stored":
             value, where = kept.get(name), f"The value that was kept for {name} is gone"
         case _:
@@ -50,9 +66,17 @@ def _value(app: App, session_name: str, secret: Json, kept: Mapping[str, str]) -
     if not value:
         raise errors.CredentialsMissing(
             f"{where}; the session needs it to start.",
-            hint=f"Give it again: agentctl sessions resume {session_name} --secret {name}=-",
+            hint=f"{step}: agentctl sessions resume {session_name} --secret {name}=-",
         )
     return value
+
+
+def _text(value: str | None) -> str | None:
+    """A value from the environment, unless it is no UTF-8: it could not be found again in what is written."""
+    try:
+        return value if value is None or value.encode() else None
+    except UnicodeEncodeError:
+        return None
 
 
 def read_file(path: Path) -> str:
@@ -66,6 +90,27 @@ def read_file(path: Path) -> str:
     if not text or len(data) > MAX_SECRET_BYTES or "\0" in text:
         raise errors.CredentialsMissing(f"The secret's file {path} is empty, binary or over {MAX_SECRET_BYTES} bytes.")
     return text
+
+
+def warnings(app: App, secrets: Iterable[Json]) -> list[str]:
+    """A sentence about each one whose value cannot be told from ordinary text. Raise as ``resolve``."""
+    from agentctl.supervisor.redaction import MIN_SECRET_CHARS
+
+    short = [name for name, value in resolve(app, secrets).items() if len(value) < MIN_SECRET_CHARS]
+    return [f"{name} has fewer than {MIN_SECRET_CHARS} characters: it will not be redacted." for name in short]
+
+
+def give(app: App, session: Session) -> None:
+    """Take the values that came with this command for a session that there is. Raise ``UsageError`` for a secret that
+    the session does not have; nothing is kept then."""
+    known = {secret["name"] for secret in session.spec.secrets}
+    unknown = sorted(app.given_secrets.keys() - known)
+    if unknown:
+        raise errors.UsageError(
+            f"Session {session.name} has no secret {unknown[0]}.",
+            hint=f"It has: {', '.join(sorted(known)) or 'none'}. A new one takes a new session.",
+        )
+    keep(app, session, app.given_secrets)
 
 
 def keep(app: App, session: Session, values: Mapping[str, str]) -> None:

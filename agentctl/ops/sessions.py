@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentctl import errors, ids
-from agentctl.model import Session, SessionSpec
+from agentctl.model import Session, SessionSpec, Volume
 from agentctl.ops import launch, mirror, provision, reach, secrets, user_agents
 from agentctl.ops.elsewhere import is_elsewhere, require_here
 from agentctl.ops.report import Report, silent
@@ -45,13 +45,20 @@ async def create(
         raise errors.UsageError(f"{name!r} cannot name a session: use a-z, 0-9, '.', '_', '-', at most 64 characters.")
     spec = _completed(app, spec)
     if name is not None and if_not_exists and (there := _same(app, name, spec)):
+        secrets.give(app, there)
         return there
     launch.launch_of(app, spec)
+    for warning in secrets.warnings(app, spec.secrets) if spec.secrets else ():
+        report(warning)
+    if spec.files or spec.skills or spec.system_prompt:
+        from agentctl.ops import home_files
+
+        home_files.check(spec)
     session_id = ids.new_id("ses")
     now = time.time()
     session = Session(
         id=session_id,
-        name=name or f"{spec.agent}-{session_id[4:9]}",
+        name=name or f"{spec.user_agent or spec.agent}-{session_id[4:9]}",
         spec=spec,
         status="new",
         created_at=now,
@@ -80,16 +87,43 @@ async def create(
 
 def _completed(app: App, spec: SessionSpec) -> SessionSpec:
     """The spec with everything that would otherwise depend on where it is read: agent, cwd and origin."""
-    spec = user_agents.expanded(app, spec)
+    return placed(app, user_agents.expanded(app, spec))
+
+
+def placed(app: App, spec: SessionSpec) -> SessionSpec:
+    """The spec with its directories and origin. Raise ``UsageError`` for a directory that is not there."""
     provider = app.provider(spec.provider)
+    ids.require_name(spec.volume, "a volume")
+    if spec.workspace is not None:
+        ids.require_name(spec.workspace, "a workspace")
     cwd = spec.cwd or provider.capabilities.default_cwd or str(Path.cwd())
-    if provider.capabilities.local_volumes:
+    sees_host = provider.capabilities.layout is None
+    if sees_host:
         path = Path(cwd).expanduser().absolute()
         if not path.is_dir():
             raise errors.UsageError(f"--cwd {cwd} is not a directory.")
         cwd = str(path)
-    root = _completed_root(spec.root, cwd, local=provider.capabilities.local_volumes)
-    return replace(spec, cwd=cwd, root=root, origin=spec.origin or app.origin)
+    root = _completed_root(spec.root, cwd, local=sees_host)
+    image = _image(app, spec, provider.capabilities.images)
+    return replace(spec, cwd=cwd, root=root, image=image, origin=spec.origin or app.origin)
+
+
+def _image(app: App, spec: SessionSpec, has_images: bool) -> str | None:
+    """The image for a provider that makes containers. Raise ``UsageError`` or ``Unsupported``."""
+    if not has_images:
+        if spec.image is not None:
+            raise errors.Unsupported(
+                f"The provider {spec.provider} makes no containers, so --image says nothing to it.",
+                hint="Add --provider docker, or leave --image out.",
+            )
+        return None
+    image = spec.image or app.config.image
+    if image is None:
+        raise errors.UsageError(
+            f"The provider {spec.provider} needs to know which image to make a container from.",
+            hint="Name one that has Python 3.11 or newer: --image python:3.12, or `image` in the configuration.",
+        )
+    return image
 
 
 def _completed_root(root: str | None, cwd: str, *, local: bool) -> str | None:
@@ -138,7 +172,7 @@ async def _refreshed(app: App, session: Session) -> Session:
         return await _unrecorded(app, session)
     running = (await app.provider(sandbox.provider).inspect(sandbox.handle)).status == "running"
     with suppress(errors.StateError):  # on a full disk the mirror stays as it is, and can still be looked at
-        session = mirror.from_volume(app, session)
+        session = await mirror.from_volume(app, session)
     if running or session.status == "hibernated":
         return session
     return replace(session, status="dead")  # said, not stored: another command may be bringing it up right now
@@ -189,6 +223,7 @@ def to_json(session: Session) -> Json:
         "permissions": spec.permissions,
         "cwd": spec.cwd,
         "root": spec.root,
+        "sandbox": spec.sandbox,
         "volume": spec.volume,
         "workspace": spec.workspace,
         "env": sorted(spec.env),
@@ -285,22 +320,26 @@ async def resume(app: App, ref: str, report: Report = silent) -> Session:
     """Bring the session's sandbox and agent up, send nothing: the next message finds them. Secrets that were given with
     this command are kept as the session keeps them. Raise what bringing them up raises."""
     session = app.store.session(ref)
-    unknown = app.given_secrets.keys() - {secret["name"] for secret in session.spec.secrets}
-    if unknown:
-        raise errors.UsageError(f"Session {session.name} has no secret {sorted(unknown)[0]}.")
-    secrets.keep(app, session, app.given_secrets)
+    secrets.give(app, session)
     async with reach.living(app, session, report) as link:
         return app.store.session(link.session.id)
 
 
 async def release(app: App, ref: str) -> Session:
     """Put the session to sleep: end its sandbox, keep its volume and log. Releasing a sleeping one succeeds."""
+    async with asleep(app, ref) as session:
+        return session
+
+
+@asynccontextmanager
+async def asleep(app: App, ref: str) -> AsyncIterator[Session]:
+    """The session with its sandbox ended and its log mirrored; while the block lasts nobody brings it up."""
     session = app.store.session(ref)
     async with _without_sandbox(app, session):
-        session = mirror.from_volume(app, app.store.session(session.id))
-        if session.status in ("new", "hibernated") and session.sandbox_id is None:
-            return session
-        return app.store.update_session(session.id, status="hibernated", sandbox_id=None)
+        session = await mirror.from_volume(app, app.store.session(session.id))
+        if session.status not in ("new", "hibernated") or session.sandbox_id is not None:
+            session = app.store.update_session(session.id, status="hibernated", sandbox_id=None)
+        yield session
 
 
 async def delete(app: App, ref: str, *, at_once: bool = False) -> None:
@@ -314,9 +353,20 @@ async def delete(app: App, ref: str, *, at_once: bool = False) -> None:
         volume = app.store.volume(session.spec.provider, session.spec.volume)
         if volume is not None:
             await app.provider(session.spec.provider).session_remove(volume, session.id)
-        app.store.delete_session(session.id)
+            if session.spec.sandbox is not None:
+                _remove_shared_log(app, session, volume)
         if session.spec.secrets:
             secrets.forget(app, session.id)
+        app.store.delete_session(session.id)
+
+
+def _remove_shared_log(app: App, session: Session, volume: Volume) -> None:
+    """Where this host reaches it; else it goes with its sandbox."""
+    directory = app.provider(volume.provider).volume_path(volume, mirror.log_of(session))
+    if directory is not None:
+        from agentctl.providers.trees import remove_tree
+
+        remove_tree(directory)
 
 
 @asynccontextmanager
@@ -326,7 +376,7 @@ async def _without_sandbox(app: App, session: Session, *, at_once: bool = False)
     It is told to leave before the lease is waited for: a bring-up that hangs holds the lease, and fails by that.
     """
     require_here(app, session)
-    if not at_once:
+    if not at_once or session.spec.sandbox is not None:  # nobody else ends an agent in a sandbox that lives on
         await _ask_to_leave(app, session)
     async with reach.lease_of(app, session.id):
         now = app.store.session(session.id)
@@ -337,11 +387,14 @@ async def _without_sandbox(app: App, session: Session, *, at_once: bool = False)
 
 
 async def _ask_to_leave(app: App, session: Session) -> None:
-    """Have the supervisor leave in good order, where there is one."""
+    """Have the supervisor leave in good order, where there is one; of a sandbox that others use too, only the agent."""
     client = await reach.supervisor_client(app, session)
     if client is not None:
         async with client:
             try:
+                if session.spec.sandbox is not None:
+                    await client.release(session.id)
+                    return
                 await client.shutdown()
                 await _gone(app, session)
             except errors.SupervisorUnreachable:

@@ -86,7 +86,7 @@ class TurnStream:
         if self.has_ended:
             return
         if self._client is None:  # it has ended, but whoever mirrors it is not done
-            mirror.from_volume(self._app, self._app.store.session(self.session.id))
+            await mirror.from_volume(self._app, self._app.store.session(self.session.id))
             for own in self._from_store():
                 yield own
             return
@@ -159,7 +159,7 @@ class TurnStream:
         """The supervisor is gone: read what it still wrote; a turn without an end was interrupted. Raise ``error`` when
         the supervisor lives on and only says nothing, for then nobody knows; and when the turn was in line, for then
         the session's next supervisor begins it. A supervisor that gave up before it wrote anything says why."""
-        session = mirror.from_volume(self._app, self._app.store.session(self.session.id))
+        session = await mirror.from_volume(self._app, self._app.store.session(self.session.id))
         for own in self._from_store():
             yield own
         if self.has_ended:
@@ -194,7 +194,7 @@ class TurnStream:
         it was that one which told of the end."""
         if self._fold.end_was_told:
             await self._gone()
-        mirror.from_volume(self._app, self._app.store.session(self.session.id))
+        await mirror.from_volume(self._app, self._app.store.session(self.session.id))
         for page in stored(self._app, self.session.id, self.read_to):
             for event in page:
                 if event.type in ("sandbox.released", "sandbox.agent_started"):

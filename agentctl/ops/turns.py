@@ -166,7 +166,7 @@ async def events(
 
 async def _events(app: App, session: Session, offset: int, follow: bool) -> AsyncIterator[list[Event]]:
     """From the mirror, and then, with ``follow``, from the supervisor: its log may begin later than the mirror."""
-    session = mirror.from_volume(app, session)
+    session = await mirror.from_volume(app, session)
     for batch in stored(app, session.id, offset):
         offset = batch[-1].sequence
         yield batch
@@ -222,7 +222,7 @@ async def requests(app: App, ref: str | None = None) -> list[Request]:
     chosen = [app.store.session(ref)] if ref else [s for s in app.store.sessions(limit=None) if s.sandbox_id]
     found: list[Request] = []
     for session in chosen:
-        mirror.from_volume(app, session)
+        await mirror.from_volume(app, session)
         if is_elsewhere(app, session) or await _is_live(app, session):
             found += app.store.requests(session.id)
     return found
@@ -247,7 +247,7 @@ async def answer(
 ) -> Request:
     """Answer a request, the only one that waits when no id is given. Raise ``RequestNotFound``, ``RequestResolved``
     (also for a request whose agent is gone) or ``UsageError``."""
-    session = mirror.from_volume(app, app.store.session(ref))
+    session = await mirror.from_volume(app, app.store.session(ref))
     request = _chosen(app.store.requests(session.id, pending=request_id is None), request_id)
     client = await reach.live_client(app, session)
     if client is None:

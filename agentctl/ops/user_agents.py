@@ -26,18 +26,19 @@ def create(app: App, name: str, base: str, settings: Json) -> UserAgent:
 
     if not ids.is_name(name):
         raise errors.UsageError(f"{name!r} cannot name an agent: use a-z, 0-9, '.', '_', '-', at most 64 characters.")
-    if find(app, name) is not None or _is_built_in(name):
+    if _is_built_in(name):
         raise errors.AlreadyExists(f"There is an agent called {name} already.", hint="Choose another name.")
     parent = find(app, base)
     now = time.time()
     made = UserAgent(
         name=name,
         base=parent.base if parent else recipes.find(base).name,
-        settings={**(parent.settings if parent else {}), **_checked(settings)},
+        settings={**(parent.settings if parent else {}), **_given(settings)},
         created_at=now,
         updated_at=now,
     )
-    app.store.put_user_agent(made)
+    _check(made)
+    app.store.add_user_agent(made)
     return made
 
 
@@ -50,7 +51,8 @@ def update(app: App, name: str, settings: Json, unset: tuple[str, ...] = ()) -> 
             f"An agent has no setting {sorted(unknown)[0]!r}.", hint=f"It has: {', '.join(SETTINGS)}"
         )
     kept = {key: value for key, value in agent.settings.items() if key not in unset}
-    changed = replace(agent, settings={**kept, **_checked(settings)}, updated_at=time.time())
+    changed = replace(agent, settings={**kept, **_given(settings)}, updated_at=time.time())
+    _check(changed)
     app.store.put_user_agent(changed)
     return changed
 
@@ -61,7 +63,10 @@ def delete(app: App, name: str) -> None:
 
 
 def find(app: App, name: str) -> UserAgent | None:
-    return app.store.user_agent(name)
+    """The user's agent of that name. The store is not asked for the name of a built-in one."""
+    from agentctl.agents import recipes
+
+    return None if name in recipes.names() else app.store.user_agent(name)
 
 
 def require(app: App, name: str) -> UserAgent:
@@ -81,9 +86,7 @@ def require(app: App, name: str) -> UserAgent:
 
 def expanded(app: App, spec: SessionSpec) -> SessionSpec:
     """The spec of a session with its user's agent put in: what the spec sets itself wins, lists are joined."""
-    if spec.agent_command or spec.user_agent or _is_built_in(spec.agent):
-        return spec
-    agent = find(app, spec.agent)
+    agent = None if spec.agent_command or spec.user_agent else find(app, spec.agent)
     if agent is None:
         return spec
     defaults = {field.name: field.default for field in fields(SessionSpec)}
@@ -104,10 +107,18 @@ def _without(theirs: Any, own: Any) -> list[Json]:
     return [entry for entry in theirs if entry.get("name") not in names]
 
 
-def _checked(settings: Json) -> Json:
+def _given(settings: Json) -> Json:
     unknown = set(settings) - set(SETTINGS)
     assert not unknown, unknown
     return {key: value for key, value in settings.items() if value not in (None, (), [], {})}
+
+
+def _check(agent: UserAgent) -> None:
+    """Raise ``Unsupported`` for what nobody knows how to give to the agent that it is made from."""
+    if agent.settings.get("skills") or agent.settings.get("system_prompt"):
+        from agentctl.ops.home_files import check
+
+        check(SessionSpec(agent=agent.base, **{k: agent.settings.get(k, ()) for k in ("skills", "system_prompt")}))
 
 
 def _is_built_in(name: str) -> bool:

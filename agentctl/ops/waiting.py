@@ -79,7 +79,7 @@ class _Wait:
         self._turn_id = turn_id
 
     async def run(self) -> Waited:
-        self._session = mirror.from_volume(self._app, self._session)
+        self._session = await mirror.from_volume(self._app, self._session)
         client = await reach.live_client(self._app, self._session)
         if client is None:
             return self._judged_dead()
@@ -87,7 +87,7 @@ class _Wait:
             try:
                 return await self._watched(client)
             except (errors.SupervisorUnreachable, errors.SessionNotFound) as e:
-                self._session = mirror.from_volume(self._app, self._app.store.session(self._session.id))
+                self._session = await mirror.from_volume(self._app, self._app.store.session(self._session.id))
                 if not isinstance(e, errors.SessionNotFound) and await reach.is_running(self._app, self._session):
                     raise
                 return self._judged_dead()

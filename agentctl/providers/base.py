@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from agentctl.model import Volume
 from agentctl.wire import Boot
+
+if TYPE_CHECKING:
+    from agentctl.supervisor.files import Files
 
 Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 """Opens one byte stream to the supervisor; raises ``SupervisorUnreachable``."""
@@ -28,15 +32,62 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where a sandbox that has files of its own finds the interpreter (a path, or a name on PATH) and the bundle."""
+
+    python: str
+    runtime: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What the provider has. ``boundary`` is what separates agent and supervisor: ``none``, ``uid`` or ``vm``."""
+    """What the provider has. ``boundary`` is what separates agent and supervisor: ``none``, ``uid`` or ``vm``.
+
+    ``local_volumes``: a volume is of use on this host only. ``layout``: None where a sandbox sees this host's files.
+    """
 
     default_cwd: str | None
     boundary: Literal["none", "uid", "vm"]
     local_volumes: bool
+    layout: Layout | None = None
     pause: bool = False
     images: bool = False
     network_policy: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesDoor:
+    """A supervisor that has the files of a volume at ``root``, is confined to them, and has nothing else."""
+
+    endpoint: Endpoint
+    token: str
+    root: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a sandbox may use at most; None is no limit of its own."""
+
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    pids: int = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A directory or file of the host's, seen in the sandbox at ``target``."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """A TCP port of the sandbox, published on the host's loopback; ``host`` None picks one, told by ``inspect``."""
+
+    container: int
+    host: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +95,8 @@ class SandboxSpec:
     """``home`` is the volume-relative directory mounted as the agent's HOME: ``agents/<session>/home`` or
     ``workspaces/<name>``; ``log`` likewise for the session's log: ``agents/<session>/log``. ``boot`` has everything but
     what only the provider knows (``listen``, ``home``, ``tmp``, ``log_root``, parts of ``agent_env``), which the
-    provider fills in.
+    provider fills in. The rest is for providers that have ``Capabilities.images``; ``read_only`` is the root file
+    system of the image.
     """
 
     sandbox_id: str
@@ -54,6 +106,12 @@ class SandboxSpec:
     log: str
     boot: Boot
     labels: dict[str, str] = field(default_factory=dict)
+    image: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    mounts: tuple[Mount, ...] = ()
+    ports: tuple[Port, ...] = ()
+    network: Literal["open", "none"] = "open"
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +157,10 @@ class Provider(Protocol):
         When this returns, no process of the sandbox is alive. ``at_once``: the supervisor is not waited for, since
         nothing that it could still write is wanted; what runs in the sandbox gets TERM and a grace all the same."""
 
+    async def logs(self, handle: dict[str, Any], *, max_bytes: int) -> bytes:
+        """The end of what the sandbox itself printed: its supervisor's own log. Raise ``SandboxNotFound`` when there
+        is none any more."""
+
     def find_by_labels(self, labels: dict[str, str]) -> AsyncIterator[Found]:
         """Every sandbox of this backend that carries all ``labels``, live or not."""
 
@@ -115,5 +177,28 @@ class Provider(Protocol):
         """Where a volume-relative path lies on this host, or None when only a sandbox can reach it.
         Raise ``UsageError`` for a path that leaves the volume."""
 
+    def volume_reading(self, volume: Volume, relative: str) -> AbstractAsyncContextManager[Path]:
+        """A directory on this host with the files of a directory of the volume, to be read: the place itself, or a
+        copy that lasts as long as the block. It does not exist when the volume has no such thing."""
+
+    def volume_files(self, volume: Volume) -> AbstractAsyncContextManager[Files | FilesDoor]:
+        """The files of the volume while the block lasts, with no sandbox of a session alive: themselves where this host
+        reaches them, else a door to them. No path and no symbolic link leads out of the volume; what is written belongs
+        to whom agents run as. Nothing is left behind but what was written. Raise ``VolumeNotFound`` when the volume is
+        gone."""
+
     async def session_remove(self, volume: Volume, session_id: str) -> None:
         """Delete ``agents/<session_id>`` from the volume: home and log. Removing a missing one succeeds."""
+
+    async def workspace_remove(self, volume: Volume, name: str) -> None:
+        """Delete ``workspaces/<name>`` and all in it, however its modes are. Removing a missing one succeeds."""
+
+
+class PausingProvider(Provider, Protocol):
+    """A provider that has ``Capabilities.pause``."""
+
+    async def pause(self, handle: dict[str, Any]) -> None:
+        """Freeze all that runs in the sandbox; ``inspect`` says ``paused`` then. Pausing a paused one succeeds."""
+
+    async def resume(self, handle: dict[str, Any]) -> None:
+        """Let it go on where it was. Resuming a running one succeeds."""

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from importlib.machinery import PathFinder
@@ -40,12 +40,18 @@ def ensure_runtime(paths: StatePaths, python: str = sys.executable) -> Path:
     ``python -IS <directory>/__main__.py serve`` starts a supervisor. Raise ``InstallFailed``, ``StateNotWritable`` or
     ``DiskFull``; nothing is left then.
     """
-    runtime = paths.runtime / f"{fingerprint()}-{_cache_tag(python)}"
+    return ensure_runtime_for(paths, _cache_tag(python), lambda new, runtime: _compile(python, new, runtime))
+
+
+def ensure_runtime_for(paths: StatePaths, cache_tag: str, compile_: Callable[[Path, Path], None]) -> Path:
+    """The same for an interpreter that may be elsewhere: ``compile_(new, runtime)`` compiles what is in ``new``, which
+    will be called ``runtime``. Raise what that raises, too."""
+    runtime = paths.runtime / f"{fingerprint()}-{cache_tag}"
     with state_errors(runtime):
         try:
             os.utime(runtime)  # tells the sweep that it is in use
         except FileNotFoundError:
-            _make(runtime, python)
+            _make(runtime, compile_)
             _sweep(paths.runtime, keep=runtime)
     return runtime
 
@@ -102,7 +108,18 @@ def _cache_tag(python: str) -> str:
     return tag
 
 
-def _make(runtime: Path, python: str) -> None:
+def compile_arguments(new: Path, runtime: Path) -> list[str]:
+    """What an interpreter is told: with the final path in tracebacks; never checked against the source, which does not
+    change either."""
+    places = ["-s", str(new), "-p", str(runtime)]
+    return ["-IS", "-m", "compileall", "-qq", "--invalidation-mode", "unchecked-hash", *places, str(new)]
+
+
+def _compile(python: str, new: Path, runtime: Path) -> None:
+    _output([python, *compile_arguments(new, runtime)])
+
+
+def _make(runtime: Path, compile_: Callable[[Path, Path], None]) -> None:
     import tempfile
 
     from agentctl.providers.bundle import build_bundle
@@ -111,9 +128,7 @@ def _make(runtime: Path, python: str) -> None:
     new = Path(tempfile.mkdtemp(prefix=_NEW, dir=runtime.parent))
     with _removed_after(new):
         build_bundle(new)
-        # Compiled with the final path in tracebacks; never checked against the source, which does not change either.
-        places = ["-s", str(new), "-p", str(runtime)]
-        _output([python, "-IS", "-m", "compileall", "-qq", "--invalidation-mode", "unchecked-hash", *places, str(new)])
+        compile_(new, runtime)
         try:
             new.rename(runtime)
         except OSError:

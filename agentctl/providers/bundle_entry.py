@@ -10,6 +10,7 @@ import sys
 
 ENTRIES = {
     "serve": "agentctl.supervisor.serve",
+    "bridge": "agentctl.supervisor.bridge",
     "mock-agent": "agentctl.supervisor.mock_agent",
 }
 

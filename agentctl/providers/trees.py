@@ -58,10 +58,15 @@ def _make_writable(path: Path) -> None:
 
 def confined(root: Path, relative: str) -> Path:
     """The place of ``relative`` below ``root``, links resolved. Raise ``UsageError`` when it leaves ``root``."""
-    if "\0" in relative or relative.startswith(("/", "~")) or ".." in Path(relative).parts:
-        raise UsageError(f"{relative!r} is not a path inside the volume.", hint="Give a relative path without `..`.")
+    check_relative(relative)
     top = root.resolve()
     path = (top / relative).resolve()
     if not path.is_relative_to(top):
         raise UsageError(f"{relative!r} leaves the volume by a symbolic link.", hint="Use the real path on this host.")
     return path
+
+
+def check_relative(relative: str) -> None:
+    """Raise ``UsageError`` for a path that leaves its volume by what it says."""
+    if "\0" in relative or relative.startswith(("/", "~")) or ".." in Path(relative).parts:
+        raise UsageError(f"{relative!r} is not a path inside the volume.", hint="Give a relative path without `..`.")

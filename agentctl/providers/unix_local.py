@@ -13,22 +13,33 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentctl import ids
-from agentctl.errors import ProviderUnavailable, SandboxError, SandboxNotFound, SupervisorUnreachable, UsageError
+from agentctl.errors import (
+    ProviderUnavailable,
+    SandboxError,
+    SandboxNotFound,
+    SupervisorUnreachable,
+    UsageError,
+    VolumeNotFound,
+)
 from agentctl.model import Volume
 from agentctl.paths import StatePaths, state_errors
 from agentctl.providers.base import Capabilities, Endpoint, Found, SandboxSpec, SandboxState
 from agentctl.providers.boot_talk import boot_up
 from agentctl.providers.local_environment import agent_environment, proxy_secrets
-from agentctl.providers.prespawn import Prespawned, prespawn
+from agentctl.providers.prespawn import LOG_NAME, Prespawned, prespawn
 from agentctl.providers.trees import confined, make_private_directory, remove_tree, write_private
 from agentctl.supervisor.cgroups import cgroup_pids, create_cgroup, kill_cgroup, remove_cgroup
 from agentctl.supervisor.processes import ProcessIdentity, end_all, marked, reap
 from agentctl.wire import Boot
+
+if TYPE_CHECKING:
+    from agentctl.supervisor.files import Files
 
 Json = dict[str, Any]
 READY_TIMEOUT_S = 30.0
@@ -82,7 +93,12 @@ class UnixLocalProvider:
 
     async def inspect(self, handle: Json) -> SandboxState:
         sandbox_id, process = _sandbox_id(handle), _process(handle)
-        facts: Json = {"boundary": "none", "sweep": _sweep_of(handle), "run_dir": str(self._run_dir(handle))}
+        facts: Json = {
+            "boundary": "none",
+            "sweep": _sweep_of(handle),
+            "transport": f"unix socket {handle.get('socket')}",
+            "run_dir": str(self._run_dir(handle)),
+        }
         if process is not None and process.is_alive():
             return SandboxState(status="running", facts={**facts, "pid": process.pid})
         left = marked(sandbox_id)
@@ -135,6 +151,14 @@ class UnixLocalProvider:
         _forget(handle)
         await asyncio.to_thread(remove_tree, self._run_dir(handle))
 
+    async def logs(self, handle: Json, *, max_bytes: int) -> bytes:
+        try:
+            with (self._run_dir(handle) / LOG_NAME).open("rb") as file:
+                file.seek(max(os.fstat(file.fileno()).st_size - max_bytes, 0))
+                return file.read(max_bytes)
+        except FileNotFoundError:
+            raise SandboxNotFound(f"Sandbox {_sandbox_id(handle)} is gone, and its log with it.") from None
+
     async def find_by_labels(self, labels: dict[str, str]) -> AsyncIterator[Found]:
         for run_dir in sorted(self._paths.run.glob("*")):
             found = _found(run_dir)
@@ -184,8 +208,7 @@ class UnixLocalProvider:
 
     # volumes
     async def volume_create(self, name: str) -> Volume:
-        if not ids.is_name(name):
-            raise UsageError(f"{name!r} cannot name a volume.", hint="Use a-z, 0-9, `.`, `_` and `-`.")
+        ids.require_name(name, "a volume")
         make_private_directory(self._paths.volumes / name)
         return self._volume(name)
 
@@ -200,18 +223,38 @@ class UnixLocalProvider:
     def volume_path(self, volume: Volume, relative: str) -> Path:
         return confined(self._volume_root(volume), relative)
 
+    @asynccontextmanager
+    async def volume_reading(self, volume: Volume, relative: str) -> AsyncIterator[Path]:
+        yield self.volume_path(volume, relative)
+
+    @asynccontextmanager
+    async def volume_files(self, volume: Volume) -> AsyncIterator[Files]:
+        from agentctl.supervisor.files import Files
+        from agentctl.supervisor.files_space import FileSpace
+
+        root = self._volume_root(volume)
+        if not root.is_dir():
+            raise VolumeNotFound(
+                f"The volume {volume.name} is gone: there is no {root}.",
+                hint=f"Somebody removed it. Forget it with: agentctl volumes delete {volume.name}",
+            )
+        yield Files(FileSpace(str(root), str(root)))
+
     async def session_remove(self, volume: Volume, session_id: str) -> None:
         if not ids.is_name(session_id):
             raise UsageError(f"{session_id!r} is not the id of a session.")
         await asyncio.to_thread(remove_tree, self.volume_path(volume, "agents") / session_id)
+
+    async def workspace_remove(self, volume: Volume, name: str) -> None:
+        ids.require_name(name, "a workspace")
+        await asyncio.to_thread(remove_tree, self.volume_path(volume, "workspaces") / name)
 
     def _volume(self, name: str) -> Volume:
         path = self._paths.volumes / name
         return Volume(name=name, provider=self.name, handle={"path": str(path)}, created_at=path.stat().st_ctime)
 
     def _volume_root(self, volume: Volume) -> Path:
-        if not ids.is_name(volume.name):
-            raise UsageError(f"{volume.name!r} cannot name a volume.")
+        ids.require_name(volume.name, "a volume")
         return self._paths.volumes / volume.name
 
 

@@ -18,6 +18,7 @@ from agentctl.supervisor import http, raw_routes
 from agentctl.supervisor.lazy_routes import lazy_mount
 from agentctl.supervisor.log import SessionLog
 from agentctl.supervisor.log_pages import Record
+from agentctl.supervisor.redacted_answers import RedactedAnswers
 from agentctl.supervisor.session import Session
 from agentctl.supervisor.supervisor import Supervisor
 from agentctl.supervisor.turn import Message
@@ -53,7 +54,7 @@ def build_app(supervisor: Supervisor, token: str) -> ASGIApp:
             Exception: http.on_unexpected_error,
         },
     )
-    return http.TokenGate(app, token)
+    return http.TokenGate(RedactedAnswers(app, supervisor), token)
 
 
 class SessionRoutes:
@@ -77,6 +78,7 @@ class SessionRoutes:
             ("POST", "/config", self.configure),
             ("POST", "/call", self.call),
             ("POST", "/terminate", self.terminate),
+            ("POST", "/release", self.release),
         ]
 
     def _session(self, request: Request) -> Session:
@@ -179,6 +181,10 @@ class SessionRoutes:
 
     async def terminate(self, request: Request) -> Response:
         await self._supervisor.terminate_session(request.path_params["id"])
+        return Response(status_code=204)
+
+    async def release(self, request: Request) -> Response:
+        await self._supervisor.release_session(request.path_params["id"])
         return Response(status_code=204)
 
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from agentctl import errors
+from agentctl.supervisor.git_url import check_url
 from agentctl.supervisor.log_files import open_directory, said_as_ours
 
 Json = dict[str, Any]
 Kind = Literal["mcp", "skills"]
 _SOURCES = ("local", "git", "github")
+_OWNER_AND_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 class ConfigStore:
@@ -93,17 +96,24 @@ def _normal(directory: str) -> str:
 
 
 def acp_server(name: str, config: Json, environ: Mapping[str, str]) -> Json:
-    """One ``McpServerConfig`` as an ACP ``McpServer``."""
+    """One ``McpServerConfig`` as an ACP ``McpServer``. Raise ``CredentialsMissing`` for a variable that is not set."""
     if _is_local(config):
         command, *args = _command(config)
         env = config.get("env") or config.get("environment") or {}
         return {"name": name, "command": command, "args": [*args, *config.get("args", [])], "env": _pairs(env)}
+
+    def value(variable: str) -> str:
+        if not environ.get(variable):
+            raise errors.CredentialsMissing(f"The MCP server {name!r} needs the variable {variable}, which is not set.")
+        return environ[variable]
+
     headers = dict(config.get("headers") or {})
     for header, variable in (config.get("envHeaders") or config.get("envHttpHeaders") or {}).items():
-        headers[header] = environ.get(variable, "")
+        headers[header] = value(variable)
     if token := config.get("bearerTokenEnvVar"):
-        headers["Authorization"] = f"Bearer {environ.get(token, '')}"
-    return {"type": config.get("transport", "http"), "name": name, "url": config["url"], "headers": _pairs(headers)}
+        headers["Authorization"] = f"Bearer {value(token)}"
+    kind = config.get("transport") or ("sse" if config.get("type") == "sse" else "http")
+    return {"type": kind, "name": name, "url": config["url"], "headers": _pairs(headers)}
 
 
 def _is_local(config: Json) -> bool:
@@ -121,9 +131,7 @@ def _pairs(values: Mapping[str, Any]) -> list[Json]:
 
 def _check_mcp(name: str, config: Json) -> None:
     if _is_local(config):
-        command = config.get("command")
-        if not command or not isinstance(command, (str, list)) or not isinstance(config.get("args", []), list):
-            raise errors.UsageError(f"The MCP server {name!r} needs a command: text or a list, and args: a list.")
+        _check_command(name, config)
     elif config.get("type") in ("remote", "http", "sse", None) and isinstance(config.get("url"), str):
         if config.get("transport", "http") not in ("http", "sse"):
             raise errors.UsageError(f"The MCP server {name!r} has an unknown transport: use http or sse.")
@@ -132,8 +140,23 @@ def _check_mcp(name: str, config: Json) -> None:
     else:
         raise errors.UsageError(f'The MCP server {name!r} is neither {{"type": "local"}} nor {{"type": "remote"}}.')
     for key in ("env", "environment", "headers", "envHeaders", "envHttpHeaders"):
-        if not isinstance(config.get(key), dict | None):
-            raise errors.UsageError(f"{key} of the MCP server {name!r} must be an object.")
+        values = config.get(key)
+        if values is not None and not (
+            isinstance(values, dict) and all(isinstance(value, str | int | float) for value in values.values())
+        ):
+            raise errors.UsageError(f"{key} of the MCP server {name!r} must be an object of texts.")
+    if not isinstance(config.get("bearerTokenEnvVar"), str | None):
+        raise errors.UsageError(f"bearerTokenEnvVar of the MCP server {name!r} must be the name of a variable.")
+
+
+def _check_command(name: str, config: Json) -> None:
+    args = config.get("args", [])
+    try:
+        words = [*_command(config), *args]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        words = []
+    if not words or not isinstance(args, list) or not all(isinstance(word, str) for word in words):
+        raise errors.UsageError(f"The MCP server {name!r} needs a command: text or a list of texts, and args: a list.")
 
 
 def _check_skills(name: str, config: Json) -> None:
@@ -141,8 +164,23 @@ def _check_skills(name: str, config: Json) -> None:
     if not isinstance(sources, list) or not sources:
         raise errors.UsageError('A skills config is {"sources": [{"type", "source"}]}.')
     for source in sources:
-        if not isinstance(source, dict) or source.get("type") not in _SOURCES or not source.get("source"):
+        if not isinstance(source, dict) or source.get("type") not in _SOURCES:
             raise errors.UsageError(f"A skill's source is one of the types {', '.join(_SOURCES)}, with its source.")
+        _check_source(source)
+
+
+def _check_source(source: Json) -> None:
+    where, wanted = source.get("source"), source.get("skills")
+    if not isinstance(where, str) or not where or "\0" in where:
+        raise errors.UsageError("The source of a skill must be a text.")
+    if not all(isinstance(source.get(key), str | None) for key in ("ref", "subpath")):
+        raise errors.UsageError("ref and subpath of a skill must be texts.")
+    if wanted is not None and not (isinstance(wanted, list) and all(isinstance(name, str) for name in wanted)):
+        raise errors.UsageError("skills of a skill's source must be a list of names.")
+    if source["type"] == "git" or "://" in where:
+        check_url(where)
+    elif source["type"] == "github" and not _OWNER_AND_NAME.fullmatch(where):
+        raise errors.UsageError("The source of a skill on GitHub is OWNER/NAME.")
 
 
 _CHECKS: dict[Kind, Callable[[str, Json], None]] = {"mcp": _check_mcp, "skills": _check_skills}

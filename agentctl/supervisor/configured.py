@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ def config_file(boot: Boot) -> Path:
     return Path(boot.log_root) / "config.json"
 
 
-def mcp_servers(boot: Boot, directory: str, given: list[Json]) -> list[Json]:
-    """The session's own MCP servers, and those configured for its directory under other names."""
+def mcp_servers(boot: Boot, directory: str, given: list[Json], environ: Mapping[str, str]) -> list[Json]:
+    """The session's own MCP servers, and those configured for its directory under other names, with their variables
+    from ``environ``. Raise ``CredentialsMissing`` for one that is not there."""
     if not config_file(boot).exists():
         return given
     from agentctl.supervisor.config_store import ConfigStore, added
 
-    return added(given, ConfigStore(config_file(boot)).mcp_servers(directory, boot.agent_env))
+    return added(given, ConfigStore(config_file(boot)).mcp_servers(directory, environ))
 
 
 async def install_skills(boot: Boot, recipe: Recipe, directory: str) -> None:
@@ -33,7 +34,7 @@ async def install_skills(boot: Boot, recipe: Recipe, directory: str) -> None:
     from agentctl.supervisor.skills import install
 
     configs = ConfigStore(config_file(boot)).all("skills", directory)
-    await asyncio.to_thread(install, Path(boot.home) / recipe.skills, configs.values())
+    await install(Path(boot.home) / recipe.skills, configs.values())
 
 
 async def configured(boot: Boot, recipe: Recipe, frame: Json) -> Json:
@@ -45,4 +46,4 @@ async def configured(boot: Boot, recipe: Recipe, frame: Json) -> Json:
     if not isinstance(directory, str) or not directory.startswith("/") or not isinstance(given, list):
         return frame
     await install_skills(boot, recipe, directory)
-    return {**frame, "params": {**params, "mcpServers": mcp_servers(boot, directory, given)}}
+    return {**frame, "params": {**params, "mcpServers": mcp_servers(boot, directory, given, boot.agent_env)}}

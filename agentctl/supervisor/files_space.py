@@ -112,7 +112,8 @@ class FileSpace:
         if path.startswith("/"):
             return path
         if not self._loose and os.path.normpath(path).split("/")[0] == "..":
-            raise errors.UsageError(f"{path} leaves {self.base}.", hint="Give an absolute path.")
+            hint = "Give an absolute path." if self.root is None else None
+            raise errors.UsageError(f"{path} leaves {self.base}.", hint=hint)
         return os.path.join(self.base, path)
 
 

@@ -24,19 +24,20 @@ def write_fresh_files(home: Path, files: Mapping[str, str]) -> None:
     """Put files under HOME (path relative to it → text), each whole or not at all. What is there and did not come from
     us stays. Raise ``StateError`` where it cannot be."""
     record = home / _PLACED
-    placed = _read(record)
+    placed = read_record(record)
     for relative, text in files.items():
         path, digest = home / relative, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         if os.path.lexists(path) and placed.get(relative) in (None, digest):
             continue
         with said_as_ours(path, what="the agent's file"):
-            _write(path, text)
+            write_whole(path, text.encode("utf-8", "surrogatepass"))
         placed[relative] = digest
         with said_as_ours(record, what="the agent's file"):
-            _write(record, json.dumps(placed))
+            write_whole(record, json.dumps(placed).encode())
 
 
-def _read(record: Path) -> dict[str, str]:
+def read_record(record: Path) -> dict[str, str]:
+    """What was put where; nothing when the record cannot be read."""
     with suppress(OSError, ValueError):
         data = json.loads(record.read_text())
         if isinstance(data, dict):
@@ -44,13 +45,15 @@ def _read(record: Path) -> dict[str, str]:
     return {}
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Make a file, and the directories above it, so that it appears whole or not at all. Raise ``OSError``."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "w", encoding="utf-8", errors="surrogatepass") as stream:
-            stream.write(text)
+        with open(fd, "wb") as stream:
+            stream.write(data)
+        new.chmod(mode)
         new.replace(path)
     except BaseException:
         new.unlink(missing_ok=True)

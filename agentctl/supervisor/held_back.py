@@ -5,88 +5,101 @@ The log's redaction sees one record at a time. Here the deltas of an item are se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from agentctl.events import Draft
 from agentctl.supervisor.redaction import REDACTED, forms_of
 
 _DELTA = "item.delta"
+_ENDS = ("turn.", "sandbox.")
+"""What begins or ends around the items: nothing of before may come after it."""
 
 
 class HeldBack:
-    """Passes drafts on, in order. A delta that ends like a secret begins waits, and with it all that follows, until
-    the text goes on otherwise, or its item or the turn ends; deltas that make up a secret together become
-    one, redacted."""
+    """Passes drafts on. Deltas that end like a secret begins wait until their item goes on otherwise or ends, or
+    the turn does; those that make up a secret together become one, redacted. Whatever else is said meanwhile goes on:
+    a request must not wait for a text."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = {form.decode("utf-8", "surrogatepass") for form in forms_of(secrets)}
         self._forms = sorted(forms, key=len, reverse=True)
-        self._waiting: list[Draft] = []
+        self._beginnings = re.compile("|".join({_beginning(form) for form in forms}) or r"(?!)")
+        self._waiting: dict[str, list[Draft]] = {}
 
-    def passed(self, drafts: Sequence[Draft]) -> list[Draft]:
+    def passed(self, drafts: Sequence[Draft]) -> Sequence[Draft]:
         """What may be written now, of what waited and of ``drafts``."""
-        if not self._forms:
-            return list(drafts)
+        if not self._waiting and not self._is_any_open(drafts):
+            return drafts
         out: list[Draft] = []
-        todo = list(drafts)
-        while todo:
-            todo = self._take(todo.pop(0), out) + todo
+        for draft in drafts:
+            if draft.type == _DELTA:
+                self._delta(draft, out)
+                continue
+            if draft.type.startswith(_ENDS):
+                self._let_go(list(self._waiting), out)
+            elif draft.type == "item.completed":
+                self._let_go([draft.data["item"]["item_id"]], out)
+            out.append(draft)
         return out
 
-    def _take(self, draft: Draft, out: list[Draft]) -> list[Draft]:
-        """Put ``draft`` into ``out`` or behind what waits; return what has to be looked at again."""
-        if not self._waiting:
-            return self._begin(draft, out)
-        item_id = self._waiting[0].data["item_id"]
-        if draft.type == _DELTA and draft.data["item_id"] == item_id:
-            return self._go_on(draft, out)
-        self._waiting.append(draft)
-        if _item_of(draft) != item_id and draft.type != "turn.ended":
-            return []
-        return self._let_go(out)
+    def _delta(self, draft: Draft, out: list[Draft]) -> None:
+        """Put out what ends before an open end begins, and let the others wait."""
+        item_id = draft.data["item_id"]
+        waiting = self._waiting.pop(item_id, [])
+        if draft.raw is None and (waiting or self._open_end(draft.data["delta"])):
+            draft = _with_its_frame(draft, out)
+        waiting.append(draft)
+        said = "".join(d.data["delta"] for d in waiting)
+        text = self._redacted(said)
+        if text != said and len(waiting) > 1:
+            # Frames with parts of a secret are not kept. A single delta is left to the log, with its frame.
+            waiting = [waiting[0]._replace(data={**waiting[0].data, "delta": text}, raw=None)]
+        left, first = self._open_end(text), len(waiting)
+        while left > 0:
+            first -= 1
+            left -= len(waiting[first].data["delta"])
+        out += waiting[:first]
+        if first < len(waiting):
+            self._waiting[item_id] = waiting[first:]
 
-    def _begin(self, draft: Draft, out: list[Draft]) -> list[Draft]:
-        if draft.type == _DELTA and self._partial(draft.data["delta"]):
-            self._waiting = [draft]
-        else:
-            out.append(draft)
-        return []
+    def _let_go(self, item_ids: Iterable[str], out: list[Draft]) -> None:
+        for item_id in item_ids:
+            out += self._waiting.pop(item_id, ())
 
-    def _go_on(self, draft: Draft, out: list[Draft]) -> list[Draft]:
-        first = self._waiting[0]
-        together = first.data["delta"] + draft.data["delta"]
-        clean = together
+    def _redacted(self, text: str) -> str:
         for form in self._forms:
-            clean = clean.replace(form, REDACTED.decode())
-        if clean == together and not self._partial(together, longer_than=len(draft.data["delta"])):
-            self._waiting.append(draft)
-            return self._let_go(out)
-        # Still open, or a secret indeed: one delta now. Its frames hold parts of the secret and are not kept.
-        merged = first._replace(data={**first.data, "delta": clean}, raw=None)
-        others, self._waiting = self._waiting[1:], []
-        return [merged, *others]
+            text = text.replace(form, REDACTED.decode())
+        return text
 
-    def _let_go(self, out: list[Draft]) -> list[Draft]:
-        """The first that waits is innocent: it goes out as it came, and the others are looked at."""
-        out.append(self._waiting[0])
-        others, self._waiting = self._waiting[1:], []
-        return others
+    def _is_any_open(self, drafts: Sequence[Draft]) -> bool:
+        search = self._beginnings.search
+        for draft in drafts:  # each delta of a stream comes by here, most of them no further than the search
+            if draft.type == _DELTA:
+                text = draft.data["delta"]
+                if search(text) and self._open_end(text):
+                    return True
+        return False
 
-    def _partial(self, text: str, *, longer_than: int = 0) -> int:
-        """The length of the longest end of ``text`` that a secret begins with, if it is longer than that."""
-        return max((_overlap(text, form, longer_than) for form in self._forms), default=0)
-
-
-def _overlap(text: str, form: str, longer_than: int) -> int:
-    start = max(0, len(text) - len(form) + 1)
-    while (start := text.find(form[0], start)) >= 0 and len(text) - start > longer_than:
-        if form.startswith(text[start:]):
-            return len(text) - start
-        start += 1
-    return 0
+    def _open_end(self, text: str) -> int:
+        """The length of the longest end of ``text`` that a secret begins with."""
+        for found in self._beginnings.finditer(text):
+            end = text[found.start() :]
+            if any(len(form) > len(end) and form.startswith(end) for form in self._forms):
+                return len(end)
+        return 0
 
 
-def _item_of(draft: Draft) -> str | None:
-    item = draft.data.get("item")
-    item_id = item.get("item_id") if isinstance(item, dict) else draft.data.get("item_id")
-    return item_id if isinstance(item_id, str) else None
+def _beginning(form: str) -> str:
+    """A pattern for a character where the form may begin: its first four follow, or the end of the text."""
+    first, second, third, fourth = map(re.escape, form[:4])
+    return rf"{first}(?=\Z|{second}(?:\Z|{third}(?:\Z|{fourth})))"
+
+
+def _with_its_frame(draft: Draft, out: list[Draft]) -> Draft:
+    """A frame goes along with the first event that it made; where that is not the delta, it has to wait as well."""
+    for place in reversed(range(len(out))):
+        if (raw := out[place].raw) is not None:
+            out[place] = out[place]._replace(raw=None)
+            return draft._replace(raw=raw)
+    return draft

@@ -67,8 +67,8 @@ def _encode_one(number: int, draft: Draft, shared: bytes, redact: Redact | None)
     if raw is not None and (b"\t" in raw or b"\n" in raw):
         raw = _on_one_line(raw)
     if redact is not None:
-        line = _redacted(line, redact)
-        raw = _redacted(raw, redact) if raw is not None else None
+        line = redacted(line, redact)
+        raw = redacted(raw, redact) if raw is not None else None
     return line + b"\n" if raw is None else b"%b\t%b\n" % (line, raw)
 
 
@@ -81,7 +81,7 @@ def _on_one_line(raw: bytes) -> bytes:
     return dump(value)
 
 
-def _redacted(data: bytes, redact: Redact) -> bytes:
+def redacted(data: bytes, redact: Redact) -> bytes:
     """``data`` without secrets, and still the JSON that it was: a record keeps its number, a number's place a value."""
     clean = redact(data)
     if clean == data or not _is_json(data):

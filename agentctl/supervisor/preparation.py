@@ -1,7 +1,8 @@
 """What happens in a new sandbox before its session's agent starts: files put under HOME, then the user's commands.
 
 A mark in the sandbox's temporary directory says that the commands have run: a restart in the same sandbox does not run
-them again, a new sandbox does. The files are written at every start, so that a change on the host arrives.
+them again, a new sandbox does. A file is written when the host has another one than the last time: so that its change
+arrives, and so that what the agent made of it meanwhile (a renewed login) stays.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from agentctl.errors import SandboxError, UsageError
+from agentctl.supervisor.fresh_files import read_record, write_whole
 from agentctl.supervisor.log_files import said_as_ours
 from agentctl.supervisor.processes import ProcessIdentity, descendants, end_all
 from agentctl.supervisor.redaction import Redact
@@ -26,28 +29,39 @@ COMMAND_LIMIT_S = 900.0
 """For each command of ``--pre-start``."""
 
 TAIL_BYTES = 4096
+SAID_LINES = 10
+_LONGEST_SECRET = 64 * 1024
 _GRACE_S = 2.0
+_PLACED = ".local/state/agentctl/files.json"
+"""Path → SHA-256 of what was put there last."""
 
 
 def write_files(home: Path, files: Sequence[Json]) -> None:
-    """Put each ``{"path", "data": base64, "mode"?: int}`` under HOME, whole or not at all, over what is there.
+    """Put each ``{"path", "data": base64, "mode"?: int}`` under HOME, whole or not at all, over what is there, unless
+    the same was put there before.
 
     Raise ``UsageError`` for a path that leaves HOME, also by a symbolic link, and ``StateError`` where it cannot be.
     """
+    record = home / _PLACED
+    before = read_record(record)
+    placed = dict(before)
     for file in files:
-        path = _inside(home, file["path"])
-        try:
-            data = base64.b64decode(file["data"], validate=True)
-        except (binascii.Error, TypeError) as e:
-            raise UsageError(f"The file {file['path']} did not come as base64.") from e
-        with said_as_ours(path, what="the file"):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new = path.with_name(f".{path.name}.agentctl-new")
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            with open(fd, "wb") as stream:
-                stream.write(data)
-            new.chmod(file.get("mode", 0o600) & 0o777)
-            new.replace(path)
+        path, data = _inside(home, file["path"]), _decoded(file)
+        digest = hashlib.sha256(data).hexdigest()
+        if placed.get(file["path"]) != digest or not os.path.lexists(path):
+            with said_as_ours(path, what="the file"):
+                write_whole(path, data, file.get("mode", 0o600) & 0o777)
+            placed[file["path"]] = digest
+    if placed != before:
+        with said_as_ours(record, what="the file"):
+            write_whole(record, json.dumps(placed).encode())
+
+
+def _decoded(file: Json) -> bytes:
+    try:
+        return base64.b64decode(file["data"], validate=True)
+    except (binascii.Error, TypeError, ValueError) as e:
+        raise UsageError(f"The file {file['path']} did not come as base64.") from e
 
 
 def _inside(home: Path, relative: Any) -> Path:
@@ -76,35 +90,52 @@ async def run_commands(
 
 async def _run(command: str, *, env: Mapping[str, str], cwd: str, redact: Redact | None) -> None:
     with tempfile.TemporaryFile() as output:
-        process = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-c",
-            command,
-            env=dict(env),
-            cwd=cwd,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
         try:
-            async with asyncio.timeout(COMMAND_LIMIT_S):
-                code: int | None = await process.wait()
-        except TimeoutError:
-            code = None
-        finally:
-            if process.returncode is None:
-                root = ProcessIdentity.of(process.pid)
-                tree = [root] if root else []
-                await end_all(lambda: [p for p in [*tree, *descendants(process.pid)] if p.is_alive()], grace_s=_GRACE_S)
+            process = await asyncio.create_subprocess_exec(
+                "/bin/sh",
+                "-c",
+                command,
+                env=dict(env),
+                cwd=cwd,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as e:
+            raise SandboxError(f"The command before the start cannot be run in {cwd}: {e}") from e
+        code = await _exit_code(process)
         if code == 0:
             return
         how = f"did not end within {COMMAND_LIMIT_S:g} s" if code is None else f"failed with exit code {code}"
-        raise SandboxError(f"The command before the start {how}: {command}", details={"output": _tail(output, redact)})
+        tail = _tail(output, redact)
+    raise SandboxError(
+        f"The command before the start {how}: {command}", hint=_last_words(tail), details={"output": tail}
+    )
+
+
+async def _exit_code(process: asyncio.subprocess.Process) -> int | None:
+    """None when it took too long; nothing of it runs any more then."""
+    try:
+        async with asyncio.timeout(COMMAND_LIMIT_S):
+            return await process.wait()
+    except TimeoutError:
+        return None
+    finally:
+        if process.returncode is None:
+            root = ProcessIdentity.of(process.pid)
+            tree = [root] if root else []
+            await end_all(lambda: [p for p in [*tree, *descendants(process.pid)] if p.is_alive()], grace_s=_GRACE_S)
 
 
 def _tail(output: Any, redact: Redact | None) -> str:
+    """The end of the output without secrets, also without the rest of one that begins before it."""
     size = output.seek(0, os.SEEK_END)
-    output.seek(max(0, size - TAIL_BYTES))
+    output.seek(max(0, size - TAIL_BYTES - _LONGEST_SECRET))
     data: bytes = output.read()
-    return (redact(data) if redact else data).decode(errors="replace")
+    return (redact(data) if redact else data)[-TAIL_BYTES:].decode(errors="replace")
+
+
+def _last_words(tail: str) -> str:
+    lines = tail.strip().splitlines()[-SAID_LINES:]
+    return "It said at its end:\n" + "\n".join(lines) if lines else "It said nothing."

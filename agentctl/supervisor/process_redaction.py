@@ -11,8 +11,8 @@ class RedactedBytes:
     """``feed`` returns what may be shown now, with each secret replaced; an end that may be the beginning of a secret
     waits for what comes next, or for ``flush``."""
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        self._forms = sorted(forms_of(secrets), key=len, reverse=True)
+    def __init__(self, secrets: Iterable[str] = (), *, forms: Iterable[bytes] = ()) -> None:
+        self._forms = sorted({*forms_of(secrets), *forms}, key=len, reverse=True)
         self._first = {form[0] for form in self._forms}
         self._longest = max(map(len, self._forms), default=1) - 1
         self._waiting = b""

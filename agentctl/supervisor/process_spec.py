@@ -13,6 +13,7 @@ from agentctl.errors import UsageError
 Json = dict[str, Any]
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 LONGEST_SIDE = 32767
+_NOT_ASKED = ("rows", "cols", "attach", "unattended_ms", "session", "secrets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ def _whole(body: Json, name: str) -> int:
 class ProcessSpec:
     """One process as it was asked for. ``env`` comes on top of the sandbox's own environment. ``rows`` and ``cols``
     are the first size of a terminal. A terminal that nobody views for ``unattended_ms`` is hung up.
-    ``attach`` says that a reader comes at once, who is to miss nothing."""
+    ``attach`` says that a reader comes at once, who is to miss nothing. Of the living session named ``session`` it has
+    the variables too; ``secrets`` are values not to be shown, beside those that are known."""
 
     command: str
     args: tuple[str, ...] = ()
@@ -66,6 +68,8 @@ class ProcessSpec:
     attach: bool = False
     rows: int = 24
     cols: int = 80
+    session: str | None = None
+    secrets: tuple[str, ...] = ()
 
     @property
     def argv(self) -> list[str]:
@@ -74,7 +78,7 @@ class ProcessSpec:
     def digest(self) -> str:
         """Tells whether two requests ask for the same process; who looks at it and how is no part of that. Of the
         environment only this digest is kept, no value."""
-        asked = {k: v for k, v in asdict(self).items() if k not in ("rows", "cols", "attach", "unattended_ms")}
+        asked = {k: v for k, v in asdict(self).items() if k not in _NOT_ASKED}
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     @classmethod
@@ -83,15 +87,13 @@ class ProcessSpec:
         command = _text(body, "command")
         if not command:
             raise UsageError("The command is empty.", hint='Give {"command": "program", "args": […]}.')
-        args = body.get("args") or []
-        if not isinstance(args, list) or not all(isinstance(a, str) for a in args):
-            raise UsageError("args must be a list of texts.")
+        args = _texts(body, "args")
         for text in (command, *args):
             _check_text(text, "An argument")
         rows, cols = terminal_size({"rows": body.get("rows", 24), "cols": body.get("cols", 80)})
         return cls(
             command=command,
-            args=tuple(args),
+            args=args,
             cwd=_text(body, "cwd") or None,
             env=_environment(body.get("env") or {}),
             tty=_flag(body, "tty"),
@@ -101,6 +103,8 @@ class ProcessSpec:
             unattended_ms=_optional(body, "unattendedMs"),
             rows=rows,
             cols=cols,
+            session=_text(body, "session") or None,
+            secrets=_texts(body, "secrets"),
         )
 
 
@@ -136,6 +140,13 @@ def _text(body: Json, name: str) -> str:
         raise UsageError(f"{name} must be a text.")
     _check_text(value, name)
     return value
+
+
+def _texts(body: Json, name: str) -> tuple[str, ...]:
+    values = body.get(name) or []
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise UsageError(f"{name} must be a list of texts.")
+    return tuple(values)
 
 
 def _flag(body: Json, name: str) -> bool:

@@ -19,13 +19,13 @@ from agentctl.errors import AgentctlError, AgentExited, DeadlineExceeded
 from agentctl.events import Draft
 from agentctl.supervisor.agent_process import AgentProcess
 from agentctl.supervisor.log_records import dump
+from agentctl.supervisor.raw_held_back import MESSAGE, RawHeldBack
 from agentctl.supervisor.redaction import Redact
 from agentctl.wire import Recipe
 
 Json = dict[str, Any]
 Write = Callable[[list[Draft], bool], None]
 
-MESSAGE = "acp.message"
 INTERNAL_ERROR = -32603
 LAST_WORDS_S = 0.5
 QUIET_S = 0.2
@@ -47,18 +47,27 @@ class RawAgent:
 
     @classmethod
     async def start(
-        cls, recipe: Recipe, write: Write, *, env: Mapping[str, str], cwd: str, stderr_path: Path, redact: Redact | None
+        cls,
+        recipe: Recipe,
+        write: Write,
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        stderr_path: Path,
+        redact: Redact | None,
+        held_back: RawHeldBack,
     ) -> RawAgent:
         """Spawn it, without a handshake: that is the client's. Raise ``AgentStartFailed``."""
         process = await AgentProcess.spawn(recipe.argv, env=env, cwd=cwd, stderr_path=stderr_path, redact=redact)
-        return cls(recipe, process, write)
+        return cls(recipe, process, write, held_back)
 
-    def __init__(self, recipe: Recipe, process: AgentProcess, write: Write) -> None:
+    def __init__(self, recipe: Recipe, process: AgentProcess, write: Write, held_back: RawHeldBack) -> None:
         """For ``start`` only."""
         self.created_at_ms = int(time.time() * 1000)
         self._recipe = recipe
         self._process = process
         self._write = write
+        self._held_back = held_back
         self._connection = Connection(process.stdout, process.stdin, self)
         self._open: dict[int, Open] = {}
         self._asked: set[bytes] = set()
@@ -119,7 +128,7 @@ class RawAgent:
     # The Handler of its connection
 
     def notification(self, frame: Json, line: bytes) -> None:
-        self._drafts.append(Draft(MESSAGE, {}, raw=_envelope(frame, line)))
+        self._drafts.append(Draft(MESSAGE, {"frame": frame}, raw=_envelope(frame, line)))
 
     def request(self, frame: Json, line: bytes) -> None:
         self._asked.add(dump(frame["id"]))
@@ -141,7 +150,7 @@ class RawAgent:
         self._heard += 1
         drafts, self._drafts = self._drafts, []
         durable, self._durable = self._durable, False
-        self._write(drafts, durable)
+        self._write(self._held_back.passed(drafts), durable)
 
     def closed(self, reason: str) -> None:
         self.flushed()
@@ -159,7 +168,8 @@ class RawAgent:
         if not exit_code.done():  # it closed its stdout and lives on: there is nothing to be had from it any more
             await self._process.stop(self._recipe.stop_grace_s)
         await self._hear_out(reading)
-        self._write(self._obituary(exit_code.result() if exit_code.done() else None), True)
+        last_words = self._obituary(exit_code.result() if exit_code.done() else None)
+        self._write(self._held_back.passed(last_words), True)
         await self._process.stop(self._recipe.stop_grace_s)
 
     async def _hear_out(self, reading: asyncio.Task[None]) -> None:

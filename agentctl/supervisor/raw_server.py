@@ -20,6 +20,7 @@ from agentctl.supervisor.configured import configured
 from agentctl.supervisor.log import Record, SessionLog
 from agentctl.supervisor.log_files import open_directory, said_as_ours
 from agentctl.supervisor.raw_agent import RawAgent, adapter_notice, refusal
+from agentctl.supervisor.raw_held_back import RawHeldBack
 from agentctl.supervisor.redaction import Redact
 from agentctl.wire import SANDBOX_ENV, Boot, PermissionSetup, Recipe
 
@@ -142,6 +143,7 @@ class RawServer:
             cwd=self._file.cwd or self._boot.home,
             stderr_path=self._directory / "agent.stderr",
             redact=self._redact,
+            held_back=RawHeldBack((*self._boot.secrets, self._boot.token)),
         )
 
     def _tell_failed_start(self, frame: Json, error: errors.AgentctlError | OSError) -> None:

@@ -35,6 +35,10 @@ class RawServers:
         self._news = asyncio.Event()
         self._closed = False
 
+    def know(self, boot: Boot, redact: Redact | None) -> None:
+        """What Boot did not tell, for the servers that are made from now on."""
+        self._boot, self._redact = boot, redact
+
     @property
     def is_busy(self) -> bool:
         """Whether a client waits for an answer of any agent."""

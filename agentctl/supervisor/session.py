@@ -48,9 +48,12 @@ class Session:
         self.request = SessionRequest.from_json(request)
         self.touch = touch
         directory = Path(boot.log_root)
+        if self.request.log_name is not None:  # several sessions share the sandbox
+            directory = directory / "sessions" / self.request.log_name
         self._stderr_path = directory / "agent.stderr"
+        fencing = (request.get("launch") or {}).get("fencing", boot.fencing)
         self.log = SessionLog(
-            directory, session_id, min_sequence=self.request.min_sequence, fencing=boot.fencing, redact=redact
+            directory, session_id, min_sequence=self.request.min_sequence, fencing=fencing, redact=redact
         )
         self._held_back = HeldBack((*boot.secrets, boot.token))
         self.translator = Translator(first_item=self.log.last_sequence + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from agentctl import errors
+from agentctl import errors, ids
 from agentctl.acp.policy import check_policy
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class SessionRequest:
     queued: list[Json] = field(default_factory=list)
     files: list[Json] = field(default_factory=list)
     pre_start: list[str] = field(default_factory=list)
+    log_name: str | None = None
 
     @classmethod
     def from_json(cls, body: Json) -> SessionRequest:
@@ -56,6 +57,8 @@ class SessionRequest:
             raise errors.UsageError('files are objects with "path" and "data".')
         if not all(isinstance(command, str) for command in values.get("pre_start", ())):
             raise errors.UsageError("preStart is a list of shell commands.")
+        if "log_name" in values and not ids.is_name(values["log_name"]):
+            raise errors.UsageError("logName is the name of a directory.")
         on_lost_of(values.get("on_lost"))
         if "policy" in values:
             values["policy"] = check_policy(values["policy"], "policy")
@@ -89,6 +92,7 @@ _FIELDS: dict[str, tuple[str, type | tuple[type, ...]]] = {
     "queued": ("queued", list),
     "files": ("files", list),
     "preStart": ("pre_start", list),
+    "logName": ("log_name", str),
 }
 
 

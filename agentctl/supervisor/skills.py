@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import json
 import os
 import shutil
-import subprocess
+import signal
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from agentctl.supervisor.log_files import said_as_ours
 Json = dict[str, Any]
 SKILL_FILE = "SKILL.md"
 GIT_TIMEOUT_S = 120.0
+_GIT_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file", "LC_ALL": "C"}
 
 
 def skills_in(root: Path, source: str) -> Sequence[Path]:
@@ -28,7 +33,7 @@ def skills_in(root: Path, source: str) -> Sequence[Path]:
     return found
 
 
-def fetch(source: str, ref: str | None, scratch: Path) -> Path:
+async def fetch(source: str, ref: str | None, scratch: Path, *, timeout_s: float = GIT_TIMEOUT_S) -> Path:
     """A shallow clone below ``scratch``, in a directory called like the repository: a lone skill gets its name.
 
     Raise ``UsageError`` without git, ``SandboxError`` when the repository does not come.
@@ -36,50 +41,58 @@ def fetch(source: str, ref: str | None, scratch: Path) -> Path:
     if shutil.which("git") is None:
         raise UsageError(f"The skill {source} needs git, which is not installed.")
     target = scratch / (source.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git") or "skill")
-    command = [
-        "git",
-        "clone",
-        "--quiet",
-        "--depth",
-        "1",
-        *(["--branch", ref] if ref else []),
-        "--",
-        source,
-        str(target),
-    ]
-    environment = {
-        **os.environ,
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file",
-        "LC_ALL": "C",
-    }
+    branch = ["--branch", ref] if ref else []
+    process = await asyncio.create_subprocess_exec(
+        *("git", "clone", "--quiet", "--depth", "1", *branch, "--", source, str(target)),
+        env={**os.environ, **_GIT_ENVIRONMENT},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=GIT_TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired as e:
-        raise SandboxError(f"The skill {source} did not come within {GIT_TIMEOUT_S:g} s.") from e
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise SandboxError(f"git could not fetch the skill {source}: {said[-1] if said else 'no reason'}")
+        async with asyncio.timeout(timeout_s):
+            _, said = await process.communicate()
+    except TimeoutError as e:
+        raise SandboxError(f"The skill {source} did not come within {timeout_s:g} s.") from e
+    finally:
+        with suppress(ProcessLookupError):  # git's own helpers too; after a good end there are none
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+    if process.returncode != 0:
+        words = said.decode(errors="replace").strip().splitlines()
+        raise SandboxError(f"git could not fetch the skill {source}: {words[-1] if words else 'no reason'}")
     return target
 
 
-def install(directory: Path, configs: Iterable[Json]) -> None:
+async def install(directory: Path, configs: Iterable[Json]) -> None:
     """Put the skills of ``SkillsConfig`` objects into ``directory``, each whole or not at all; one that is there is
-    replaced. Blocks: git and copies may take long."""
+    replaced. Those of a repository that cannot be fetched now stay as they are, if they came before."""
     for config in configs:
         for source in config["sources"]:
             with tempfile.TemporaryDirectory(prefix="agentctl-skill-") as scratch:
-                _install_source(directory, source, Path(scratch))
+                await _install_source(directory, source, Path(scratch))
 
 
-def _install_source(directory: Path, source: Json, scratch: Path) -> None:
+async def _install_source(directory: Path, source: Json, scratch: Path) -> None:
     where = source["source"]
     if source["type"] == "github" and "://" not in where:
         where = f"https://github.com/{where}"
-    root = Path(where).expanduser() if source["type"] == "local" else fetch(where, source.get("ref"), scratch)
-    root = (root / source.get("subpath", "")).resolve()
+    mark = directory / f".fetched-{hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:16]}"
+    try:
+        root = await fetch(where, source.get("ref"), scratch) if source["type"] != "local" else None
+    except SandboxError:
+        if mark.exists():
+            return
+        raise
+    await asyncio.to_thread(_place_all, directory, root, where, source)
+    if source["type"] != "local":
+        mark.touch()
+
+
+def _place_all(directory: Path, fetched: Path | None, where: str, source: Json) -> None:
+    root = fetched or Path(where).expanduser()
+    root = (root / (source.get("subpath") or "")).resolve()
     wanted = source.get("skills")
     for skill in skills_in(root, where):
         if wanted is None or skill.name in wanted:

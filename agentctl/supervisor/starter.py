@@ -192,7 +192,7 @@ class Starter:
             session.inbox.replayed = Replayed(recipe.replay_skip)
         opened = await agent.open_session(
             request.cwd,
-            mcp_servers(self._boot, request.cwd, request.mcp_servers),
+            mcp_servers(self._boot, request.cwd, request.mcp_servers, {**self._boot.agent_env, **request.env}),
             session.native_session_id,
             request.created_at,
             self._on_lost,

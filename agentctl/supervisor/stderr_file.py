@@ -20,15 +20,14 @@ Json = dict[str, Any]
 class StderrFile:
     """The first 64 KiB are in ``path``, the last 256 KiB or more in ``<path>.old`` and ``<path>.new``, by turns.
 
-    Secrets are cut out line by line, so that one that came in two pieces is found.
+    Secrets are cut out, also those that come in pieces.
     """
 
     def __init__(self, path: Path, redact: Redact | None = None) -> None:
         self._path = path
-        self._redact = redact
+        self._redacted = redact.stream() if redact is not None else None
         self._new = path.with_name(path.name + ".new")
         self._old = path.with_name(path.name + ".old")
-        self._pending = b""
         self._lines = 0
         self._size = 0
         self._part_size = 0
@@ -39,15 +38,12 @@ class StderrFile:
 
     def feed(self, data: bytes) -> None:
         """Take what came from the pipe, in pieces of any size."""
-        data = self._pending + data
-        whole = data.rfind(b"\n") + 1 if len(data) < HEAD_BYTES else len(data)
-        self._pending = data[whole:]
-        self._write(data[:whole])
+        self._write(data if self._redacted is None else self._redacted.feed(data))
 
     def flush(self) -> None:
-        """Write an unfinished last line too."""
-        data, self._pending = self._pending, b""
-        self._write(data)
+        """Write what waited for its end, too."""
+        if self._redacted is not None:
+            self._write(self._redacted.flush())
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -77,8 +73,6 @@ class StderrFile:
     def _write(self, data: bytes) -> None:
         if not data or self._fd < 0:
             return
-        if self._redact is not None:
-            data = self._redact(data)
         self._lines += data.count(b"\n")
         room = max(HEAD_BYTES - self._size, 0)
         self._size += len(data)

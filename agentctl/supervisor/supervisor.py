@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,18 @@ class Supervisor:
             self.boot = self.boot.launched(agent, launch)
         except (KeyError, TypeError, AttributeError, ValueError):
             raise errors.UsageError("launch is not what wire.py says.") from None
+        self._know_secrets()
+
+    def hide(self, secrets: Sequence[str]) -> None:
+        """Redact these too in whatever is begun from now on."""
+        new = set(secrets) - set(self.boot.secrets)
+        if new:
+            self.boot = replace(self.boot, secrets=(*self.boot.secrets, *new))
+            self._know_secrets()
+
+    def _know_secrets(self) -> None:
         self.redact = make_redactor((*self.boot.secrets, self.boot.token))
+        self.raw_servers.know(self.boot, self.redact)
 
     async def _open(self, session_id: str, request: Json) -> Session:
         if session_id in self.sessions:
@@ -127,6 +139,13 @@ class Supervisor:
         session = self.sessions.pop(session_id, None)
         if session is not None:
             await session.terminate()
+
+    async def release_session(self, session_id: str) -> None:
+        """Stop the agent and close the log of a session that will come back; the others here, and what users run, go
+        on. Releasing a missing one succeeds."""
+        session = self.sessions.pop(session_id, None)
+        if session is not None:
+            await session.close("released")
 
     def health(self) -> Json:
         return {
@@ -196,6 +215,8 @@ class Supervisor:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(IDLE_TICK_S)
+            if self.boot.expires_at is not None and time.time() >= self.boot.expires_at:
+                self.leave("hibernated")
             limit = self.boot.idle_timeout_s
             if limit is not None and self.idle_s() >= limit:
                 self.leave("hibernated")

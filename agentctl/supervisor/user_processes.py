@@ -88,6 +88,7 @@ class UserProcesses:
         if process_id is not None and process_id in self._table:
             return self._same(process_id, spec)
         self.check_room()
+        self._supervisor.hide(spec.secrets)
         process_id = process_id or self._next_id()
         directory = self._root / process_id
         log = ProcessLog(directory, self.limits.maxLogBytesPerProcess)
@@ -161,7 +162,9 @@ class UserProcesses:
     def environment_of(self, spec: ProcessSpec, mark: str) -> dict[str, str]:
         terminal = {"TERM": "xterm-256color"} if spec.tty else {}
         own = {SANDBOX_ENV: self._boot.sandbox_id, PROCESS_ENV: mark}
-        return {**self._boot.agent_env, **terminal, **spec.env, **own}
+        session = self._supervisor.sessions.get(spec.session) if spec.session else None
+        of_session = session.request.env if session else {}
+        return {**self._boot.agent_env, **terminal, **of_session, **spec.env, **own}
 
     def directory_of(self, spec: ProcessSpec) -> str:
         """Relative paths are below HOME."""

@@ -68,6 +68,10 @@ class SupervisorClient(Transport):
         body = {"method": method, "params": params, "timeoutS": timeout_s}
         return await self.request("POST", f"/v1/sessions/{session_id}/call", body, timeout_s=START_S + timeout_s)
 
+    async def release(self, session_id: str) -> None:
+        """Stop its agent and close its log; whatever else lives in the sandbox goes on."""
+        await self.request("POST", f"/v1/sessions/{session_id}/release", {}, timeout_s=CALL_TIMEOUT_S)
+
     async def shutdown(self) -> None:
         await self.request("POST", "/v1/shutdown", {}, timeout_s=10)
 

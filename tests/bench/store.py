@@ -108,7 +108,7 @@ def _sync_row(shop: Workshop) -> Row:
         def sync() -> float:
             app.store.delete_session(session.id)
             app.store.add_session(session)
-            return _ms(lambda: mirror.from_volume(app, session)) / 1000
+            return _ms(lambda: asyncio.run(mirror.from_volume(app, session))) / 1000
 
         [seconds] = interleave([sync], shop.runs)
         assert app.store.session(session.id).last_sequence == SYNCED

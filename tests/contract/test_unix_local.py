@@ -18,10 +18,16 @@ from agentctl.paths import StatePaths
 from agentctl.providers import prespawn as prespawn_module
 from agentctl.providers import unix_local
 from agentctl.providers.local_environment import agent_environment, proxy_secrets
+from agentctl.providers.lookup import open_provider
 from agentctl.providers.prespawn import prespawn
 from agentctl.supervisor.processes import ProcessIdentity, marked
 from agentctl.wire import SANDBOX_ENV
 from tests.contract.conftest import ask_health
+
+
+@pytest.fixture
+def provider(paths):
+    return open_provider("unix_local", paths)
 
 
 @pytest.fixture

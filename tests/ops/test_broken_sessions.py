@@ -52,9 +52,9 @@ async def test_events_mirrored_without_their_rows_do_not_happen(app, tmp_path, m
 
     monkeypatch.setattr(mirror, "_keep_request", die)
     with pytest.raises(Died):
-        mirror.from_volume(app, app.store.session(session.id))
+        await mirror.from_volume(app, app.store.session(session.id))
     monkeypatch.undo()
-    mirrored = mirror.from_volume(app, app.store.session(session.id))
+    mirrored = await mirror.from_volume(app, app.store.session(session.id))
     assert (mirrored.status, mirrored.last_outcome) == ("idle", "completed")
     assert app.store.turn(session.id, "trn_1").status == "ended"
 

@@ -86,7 +86,7 @@ async def test_a_hole_does_not_keep_the_session_from_being_listed_and_read_on(ap
     drop(directory, 0)
     app.store.update_session(session.id, sandbox_id="sbx_gone")
     assert [s.name for s in await sessions.listing(app)] == ["long"]
-    assert mirror.from_volume(app, app.store.session(session.id)).last_sequence == 50
+    assert (await mirror.from_volume(app, app.store.session(session.id))).last_sequence == 50
 
 
 async def test_numbers_that_a_supervisor_skipped_are_no_hole(app, logged):

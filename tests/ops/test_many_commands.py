@@ -67,7 +67,7 @@ async def test_many_commands_at_once_on_one_session_share_one_sandbox_and_one_lo
     assert [number for number, _ in events] == list(range(1, len(events) + 1))
     kinds = [kind for _, kind in events]
     assert (kinds.count("session.started"), kinds.count("turn.ended")) == (1, codes.count(0))
-    mirror.from_volume(app, app.store.session(session.id))
+    await mirror.from_volume(app, app.store.session(session.id))
     assert [number for number, _ in app.store.events(session.id)] == [number for number, _ in events]
 
 

@@ -86,32 +86,48 @@ def skill(root: Path, name: str, text: str = "Body") -> Path:
     return root / name
 
 
-def test_a_local_skill_is_put_in_whole_and_replaced(tmp_path: Path) -> None:
+async def test_a_local_skill_is_put_in_whole_and_replaced(tmp_path: Path) -> None:
     source = skill(tmp_path / "src", "zebra")
     target = tmp_path / "skills"
     for text in ("Body", "Newer"):
         (source / "SKILL.md").write_text(text)
-        skills.install(target, [{"sources": [{"type": "local", "source": str(source)}]}])
+        await skills.install(target, [{"sources": [{"type": "local", "source": str(source)}]}])
         assert (target / "zebra" / "SKILL.md").read_text() == text
     assert [p.name for p in target.iterdir()] == ["zebra"]
 
 
-def test_the_skills_of_a_git_repository_are_found_and_chosen_by_name(tmp_path: Path) -> None:
-    repository = tmp_path / "many"
-    for name in ("one", "two"):
-        skill(repository / "skills", name)
+def repository(root: Path, *names: str) -> Path:
+    for name in names:
+        skill(root / "skills", name)
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
-        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *command], cwd=repository, check=True)
-    source = {"type": "git", "source": f"file://{repository}", "skills": ["two"]}
-    skills.install(tmp_path / "target", [{"sources": [source]}])
-    assert [p.name for p in (tmp_path / "target").iterdir()] == ["two"]
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *command], cwd=root, check=True)
+    return root
 
 
-def test_a_source_without_a_skill_is_refused(tmp_path: Path) -> None:
+def there(directory: Path) -> list[str]:
+    return sorted(p.name for p in directory.iterdir() if not p.name.startswith("."))
+
+
+async def test_the_skills_of_a_git_repository_are_found_and_chosen_by_name(tmp_path: Path) -> None:
+    source = {"type": "git", "source": f"file://{repository(tmp_path / 'many', 'one', 'two')}", "skills": ["two"]}
+    await skills.install(tmp_path / "target", [{"sources": [source]}])
+    assert there(tmp_path / "target") == ["two"]
+
+
+async def test_a_skill_stays_when_its_repository_is_out_of_reach(tmp_path: Path) -> None:
+    remote = repository(tmp_path / "many", "one", "two")
+    config = {"sources": [{"type": "git", "source": f"file://{remote}"}]}
+    await skills.install(tmp_path / "target", [config])
+    remote.rename(tmp_path / "gone")
+    await skills.install(tmp_path / "target", [config])
+    assert there(tmp_path / "target") == ["one", "two"]
+
+
+async def test_a_source_without_a_skill_is_refused(tmp_path: Path) -> None:
     with pytest.raises(errors.UsageError, match=r"no SKILL\.md"):
-        skills.install(tmp_path / "t", [{"sources": [{"type": "local", "source": str(tmp_path)}]}])
+        await skills.install(tmp_path / "t", [{"sources": [{"type": "local", "source": str(tmp_path)}]}])
 
 
-def test_a_repository_that_is_not_there_is_told(tmp_path: Path) -> None:
+async def test_a_repository_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(errors.SandboxError, match="could not fetch"):
-        skills.install(tmp_path / "t", [{"sources": [{"type": "git", "source": f"file://{tmp_path}/none"}]}])
+        await skills.install(tmp_path / "t", [{"sources": [{"type": "git", "source": f"file://{tmp_path}/none"}]}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,11 +47,70 @@ def test_what_waits_goes_out_when_its_item_completes() -> None:
     assert held.passed([end]) == [waits, end]
 
 
-def test_what_follows_does_not_overtake() -> None:
+@pytest.mark.parametrize("kind", ["turn.started", "turn.ended", "sandbox.agent_exited", "sandbox.hibernated"])
+def test_what_waits_goes_out_before_a_turn_or_an_agent_begins_or_ends(kind: str) -> None:
     held = HeldBack([SECRET])
-    waits, other = delta("ends in sk-"), Draft("usage.updated", {"used": 1})
-    assert held.passed([waits, other]) == []
-    assert held.passed([delta("-"), completed()]) == [waits, other, delta("-"), completed()]
+    waits, boundary = delta("ends in s"), Draft(kind, {}, "daemon")
+    assert held.passed([waits]) == []
+    assert held.passed([boundary]) == [waits, boundary]
+    assert held.passed([]) == []
+
+
+def test_a_request_does_not_wait_for_a_text() -> None:
+    held = HeldBack([SECRET])
+    asked = Draft("permission.requested", {"permission_id": "req_1"}, "daemon")
+    assert held.passed([delta("ends in sk-"), asked]) == [asked]
+    assert text_of(list(held.passed([delta(SECRET[3:] + "."), completed()]))) == "ends in [redacted]."
+
+
+def test_the_frame_of_an_item_s_first_piece_waits_with_it() -> None:
+    held = HeldBack([SECRET])
+    started = Draft("item.started", {"item": {"item_id": "itm_1"}}, raw=b"the frame with sk-ss-ant-")
+    first = Draft("item.delta", {"item_id": "itm_1", "delta": SECRET[:-1]})
+    out = list(held.passed([started, first]))
+    assert out == [started._replace(raw=None)]
+    out += held.passed([delta(SECRET[-1:]), completed()])
+    assert text_of(out) == "[redacted]"
+    assert not any(d.raw for d in out)
+
+
+def test_an_innocent_first_piece_keeps_its_frame() -> None:
+    held = HeldBack([SECRET])
+    started = Draft("item.started", {"item": {"item_id": "itm_1"}}, raw=b"frame")
+    first = Draft("item.delta", {"item_id": "itm_1", "delta": "sk"})
+    out = [*held.passed([started, first]), *held.passed([delta("y is blue"), completed()])]
+    assert [d.raw for d in out] == [None, b"frame", b"y is blue", None]
+
+
+def test_a_secret_that_begins_as_it_ends_is_not_cut_in_two() -> None:
+    held = HeldBack(["abcdefgha"])
+    out = [*held.passed([delta("see abcdefgha")]), *held.passed([delta("bcdefgha and more"), completed()])]
+    written = "".join(d.data["delta"].replace("abcdefgha", "[redacted]") for d in out[:-1])  # each as the log does it
+    assert "abcdefgha" not in written
+
+
+def test_a_long_secret_may_come_in_many_pieces() -> None:
+    key = "Ab3/" * 500
+    held = HeldBack([key])
+    out = [d for at in range(0, len(key), 3) for d in held.passed([delta(key[at : at + 3])])]
+    out += held.passed([completed()])
+    assert text_of(out) == "[redacted]"
+
+
+def test_nothing_is_left_of_a_key_of_several_lines() -> None:
+    key = "-----BEGIN KEY-----\n" + "\n".join(f"{n}line-of-a-private-key" for n in range(40)) + "\n-----END KEY-----"
+    held = HeldBack([key])
+    out = [d for at in range(0, len(key), 7) for d in held.passed([delta(key[at : at + 7])])]
+    out += held.passed([completed()])
+    assert set(text_of(out).splitlines()) == {"[redacted]"}
+
+
+def test_many_pieces_that_only_began_like_a_secret_go_out_as_they_came() -> None:
+    held = HeldBack([SECRET])
+    pieces = [delta(piece) for piece in ("s", "k", "-", "s", "s")]
+    assert [d for piece in pieces for d in held.passed([piece])] == []
+    other = delta(" not")
+    assert held.passed([other]) == [*pieces, other]
 
 
 def test_without_secrets_nothing_waits() -> None:

@@ -73,3 +73,18 @@ def test_a_redactor_that_makes_new_lines_breaks_no_record(tmp_path):
         log.append([Draft("x", {"text": "hello"}, raw=b"hello")], turn_id=None)
         log.append([Draft("x", {"text": "bye"})], turn_id=None)
         assert [record.sequence for record in log.read(0)] == [1, 2]
+
+
+def test_a_key_of_several_lines_is_found_by_its_lines_and_however_it_is_written():
+    key = "-----BEGIN KEY-----\n0123456789abcdef0\nfedcba9876543210f\n-----END KEY-----\n"
+    redact = make_redactor([key])
+    texts = [key, key.strip(), json.dumps(key), json.dumps(json.dumps({"key": key})), "0123456789abcdef0", key[20:40]]
+    for text in texts:
+        assert b"0123456789abcdef" not in redact(text.encode()), text
+
+
+def test_a_stream_is_redacted_across_its_pieces():
+    key = "0123456789abcdef0\nfedcba9876543210f"
+    stream = make_redactor([key]).stream()
+    out = b"".join([*(stream.feed(key[at : at + 4].encode()) for at in range(0, len(key), 4)), stream.flush()])
+    assert out in (b"[redacted]", b"[redacted]\n[redacted]")

@@ -13,6 +13,7 @@ import pytest
 from agentctl.errors import SandboxError, UsageError
 from agentctl.supervisor import preparation
 from agentctl.supervisor.preparation import run_commands, write_files
+from agentctl.supervisor.redaction import make_redactor
 
 
 def file(path: str, text: str = "text", **more: Any) -> dict[str, Any]:
@@ -26,6 +27,24 @@ def test_files_are_written_with_their_modes_over_what_is_there(tmp_path: Path) -
     assert (tmp_path / "old").stat().st_mode & 0o777 == 0o600
     assert os.access(tmp_path / "a/b/run.sh", os.X_OK)
     assert sorted(p.name for p in (tmp_path / "a/b").iterdir()) == ["run.sh"]
+
+
+def test_what_was_put_before_is_not_put_over_what_became_of_it(tmp_path: Path) -> None:
+    write_files(tmp_path, [file("login", "one")])
+    (tmp_path / "login").write_text("renewed")
+    write_files(tmp_path, [file("login", "one")])
+    assert (tmp_path / "login").read_text() == "renewed"
+    write_files(tmp_path, [file("login", "two")])
+    assert (tmp_path / "login").read_text() == "two"
+    (tmp_path / "login").unlink()
+    write_files(tmp_path, [file("login", "two")])
+    assert (tmp_path / "login").read_text() == "two"
+
+
+def test_what_is_no_base64_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="base64"):
+        write_files(tmp_path, [{"path": "a", "data": "ä"}])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("path", ["../out", "/etc/out", "a/../../out", "", ".", "a\0b", "link/out"])
@@ -63,6 +82,21 @@ async def test_a_failing_command_is_told_with_the_end_of_its_output_and_tried_ag
             )
         assert told.value.details["output"] == "*-open\n"
     assert (tmp_path / "said").read_text() == "once\nonce\n"
+
+
+async def test_no_part_of_a_secret_is_left_where_the_output_is_cut(tmp_path: Path) -> None:
+    rest = preparation.TAIL_BYTES - 5
+    with pytest.raises(SandboxError) as told:
+        await commands(
+            tmp_path, f"printf sesame-open; head -c {rest} /dev/zero; exit 1", redact=make_redactor(["sesame-open"])
+        )
+    assert "open" not in told.value.details["output"]
+    assert told.value.details["output"].startswith("cted]\0")
+
+
+async def test_a_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="cannot be run in"):
+        await commands(tmp_path / "none", "true")
 
 
 async def test_a_command_that_does_not_end_is_ended_with_its_children(

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 
 import pytest
 
@@ -499,3 +500,28 @@ async def test_a_policy_of_the_wrong_shape_is_refused_at_create(tmp_path, policy
     with pytest.raises(errors.UsageError):
         async with session(tmp_path, policy=policy):
             pass
+
+
+async def test_sessions_of_one_sandbox_have_their_own_logs_and_one_can_leave_and_come_back(tmp_path):
+    recipe = mock_recipe()
+    body = {"agent": "mock", "cwd": str(tmp_path / "project"), "permissionMode": "allow"}
+    async with supervisor(tmp_path, recipe) as running, running.client() as client:
+        for name in ("ses_a", "ses_b"):
+            await client.create_session(name, {**body, "logName": name}, timeout_s=20)
+        assert sorted(path.name for path in (tmp_path / "log" / "sessions").iterdir()) == ["ses_a", "ses_b"]
+        for _ in range(2):
+            await client.release("ses_a")
+        assert (await client.health())["sessions"] == 1
+        again = await client.create_session("ses_a", {**body, "logName": "ses_a"}, timeout_s=20)
+        told = [event.type for event in await client.events("ses_a", 0)]
+        assert "sandbox.released" in told
+        assert again["eventCount"] > told.index("sandbox.released")
+        with pytest.raises(errors.UsageError):
+            await client.create_session("ses_c", {**body, "logName": "../ses_c"}, timeout_s=20)
+
+
+async def test_a_supervisor_leaves_when_its_time_is_over_whatever_runs(tmp_path):
+    async with session(tmp_path, boot={"expires_at": time.time() + 0.5}) as (running, client):
+        await client.send("ses_x", {"message": "@hang"})
+        async with asyncio.timeout(15):
+            await running.process.wait()

@@ -41,7 +41,7 @@ Routes (all under ``/v1``; a token is always required, as ``Authorization: Beare
                                                 supervisor cloned
 ``/v1/acp`` ``/v1/acp/{server_id}``             raw ACP: POST 202, GET SSE, DELETE 204
 ``/v1/processes…``                              run, create, list, get, stop, kill, input, logs, limits, and a terminal
-                                                as a websocket: ``supervisor/process_routes.py``
+                                                as a websocket: ``supervisor/exec/routes.py``
 ``GET  /v1/fs/entries``                         ``?path`` (default ``.``) → 200 ``[FsEntry]``
 ``GET  /v1/fs/file``                            ``?path`` → 200 the bytes; header ``X-Agentctl-Mode``
 ``PUT  /v1/fs/file``                            ``?path&mode?`` (octal), the bytes → 200 ``{"path","bytesWritten"}``
@@ -182,11 +182,11 @@ class Boot:
 
     ``listen`` is ``{"unix": path, "mode"?}`` or ``{"host", "port"}`` (port 0 picks one, told in Ready). ``log_root``
     holds one directory of log segments per session. ``agent_env`` is the whole base environment of agents (HOME,
-    PATH, …); nothing else is inherited. ``secrets`` are values to redact from everything that is written. ``session`` is
-    ``{"id", "request": SessionRequest}``: it is opened at once, and the POST that asks for it gets how that went.
-    ``root`` is the directory that ``/v1/fs`` must not leave; None is the whole file system. At ``expires_at`` (Unix s)
-    the supervisor leaves, whatever runs. ``agent_uid`` and
-    ``agent_gid`` are the user that agents and the user's processes run as, where the supervisor itself is root.
+    PATH, …); nothing else is inherited. ``secrets`` are values to redact from everything that is written. ``session``
+    is ``{"id", "request": SessionRequest}``: it is opened at once, and the POST that asks for it gets how that went.
+    ``root`` is the directory that ``/v1/fs`` must not leave; None is the whole file system. At ``expires_at`` (Unix
+    s) the supervisor leaves, whatever runs. ``agent_uid`` and ``agent_gid`` are the user that agents and the user's
+    processes run as, where the supervisor itself is root.
     """
 
     sandbox_id: str

@@ -38,9 +38,9 @@ async def install(
     """Install the pinned version of the agent ``name``; one that is there already is returned as it is.
 
     Two installs at once: the second waits, then uses the first's. A killed install leaves only a temporary directory,
-    which the next one removes. ``own_node``: not this machine's Node, which a container has not; what an agent that
-    is there already runs on is not changed. Raise ``AgentNotFound``, ``InstallFailed``, ``DiskFull``, ``StateNotWritable``, or
-    ``Unsupported`` for an agent that cannot be installed by us.
+    which the next one removes. ``own_node``: not this machine's Node, which a container has not; what an agent that is
+    there already runs on is not changed. Raise ``AgentNotFound``, ``InstallFailed``, ``DiskFull``,
+    ``StateNotWritable``, or ``Unsupported`` for an agent that cannot be installed by us.
     """
     recipe = find(name)
     _check_installable(recipe)

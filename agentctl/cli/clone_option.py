@@ -23,7 +23,7 @@ def clones(given: Iterable[str], token_env: str | None) -> tuple[dict[str, Any],
 
 def _clone(text: str, token_env: str | None) -> dict[str, Any]:
     from agentctl.ops.clone import clone_of
-    from agentctl.supervisor.git_url import is_http
+    from agentctl.supervisor.git.url import is_http
 
     address, hash_sign, rest = text.partition("#")
     if hash_sign:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agentctl import errors
 from agentctl.ops import launch, reach
 from agentctl.ops.report import Report, silent
-from agentctl.supervisor.git_url import check_url, is_private, without_password
+from agentctl.supervisor.git.url import check_url, is_private, without_password
 
 if TYPE_CHECKING:
     from agentctl.model import Session

@@ -189,8 +189,8 @@ async def _opened(app: App, where: Where, report: Report) -> AsyncIterator[AnyFi
         async with files_of(app, await _volume(app, where)) as files:
             yield files
         return
-    from agentctl.supervisor.files import Files
-    from agentctl.supervisor.files_space import FileSpace
+    from agentctl.supervisor.files.space import FileSpace
+    from agentctl.supervisor.files.tree import Files
 
     yield Files(FileSpace(os.getcwd(), loose=True))
 

@@ -15,7 +15,7 @@ from agentctl.ops.report import Report, silent
 if TYPE_CHECKING:
     from agentctl.model import Session
     from agentctl.ops.app import App
-    from agentctl.supervisor.files import Files, Reading
+    from agentctl.supervisor.files.tree import Files, Reading
     from agentctl.supervisor_client.files import FilesClient
 
     AnyFiles = Files | FilesClient

@@ -20,7 +20,7 @@ from agentctl.ops.app import App
 from agentctl.ops.elsewhere import is_elsewhere
 
 if TYPE_CHECKING:
-    from agentctl.supervisor.log import Record
+    from agentctl.supervisor.log.session_log import Record
 
 Json = dict[str, Any]
 SYNC_BYTES = 1024 * 1024
@@ -99,7 +99,7 @@ async def _from_supervisor(app: App, session: Session) -> bool:
 
 
 def _pages(directory: Path, after: int) -> Iterator[list[Record]]:
-    from agentctl.supervisor.log import LogReader
+    from agentctl.supervisor.log.session_log import LogReader
 
     reader = LogReader(directory)
     while True:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentctl import errors
 from agentctl.paths import state_errors
-from agentctl.supervisor.git_url import check_url, without_password
+from agentctl.supervisor.git.url import check_url, without_password
 from agentctl.supervisor.skills import fetch, skills_in
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agentctl.model import SessionSpec, Volume
     from agentctl.ops.app import App
     from agentctl.ops.files import AnyFiles
-    from agentctl.supervisor.files import Reading
+    from agentctl.supervisor.files.tree import Reading
 
 Json = dict[str, Any]
 
@@ -132,6 +132,6 @@ def _holds(entry: str, owner: str, spec: SessionSpec | None) -> bool:
 
 
 def _text(path: str) -> str:
-    from agentctl.supervisor.files import text_of
+    from agentctl.supervisor.files.tree import text_of
 
     return text_of(path)

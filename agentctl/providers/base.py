@@ -17,7 +17,7 @@ from agentctl.model import Volume
 from agentctl.wire import Boot
 
 if TYPE_CHECKING:
-    from agentctl.supervisor.files import Files
+    from agentctl.supervisor.files.tree import Files
 
 Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 """Opens one byte stream to the supervisor; raises ``SupervisorUnreachable``."""

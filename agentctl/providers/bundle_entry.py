@@ -11,7 +11,7 @@ import sys
 ENTRIES = {
     "serve": "agentctl.supervisor.serve",
     "bridge": "agentctl.supervisor.bridge",
-    "mock-agent": "agentctl.supervisor.mock_agent",
+    "mock-agent": "agentctl.supervisor.mock.agent",
 }
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PROVIDERS = {
     "unix_local": ("agentctl.providers.unix_local", "UnixLocalProvider"),
-    "docker": ("agentctl.providers.docker", "DockerProvider"),
+    "docker": ("agentctl.providers.docker.provider", "DockerProvider"),
 }
 """Name → (module, class)."""
 

@@ -39,7 +39,7 @@ from agentctl.supervisor.processes import ProcessIdentity, end_all, marked, reap
 from agentctl.wire import Boot
 
 if TYPE_CHECKING:
-    from agentctl.supervisor.files import Files
+    from agentctl.supervisor.files.tree import Files
 
 Json = dict[str, Any]
 READY_TIMEOUT_S = 30.0
@@ -229,8 +229,8 @@ class UnixLocalProvider:
 
     @asynccontextmanager
     async def volume_files(self, volume: Volume) -> AsyncIterator[Files]:
-        from agentctl.supervisor.files import Files
-        from agentctl.supervisor.files_space import FileSpace
+        from agentctl.supervisor.files.space import FileSpace
+        from agentctl.supervisor.files.tree import Files
 
         root = self._volume_root(volume)
         if not root.is_dir():

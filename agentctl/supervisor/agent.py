@@ -16,7 +16,7 @@ from agentctl import __version__, errors
 from agentctl.acp.client import AgentClient, initialize
 from agentctl.acp.connection import Connection, Handler
 from agentctl.supervisor.agent_process import AgentProcess, Ending
-from agentctl.supervisor.log_files import said_as_ours
+from agentctl.supervisor.log.files import said_as_ours
 from agentctl.supervisor.redaction import Redact
 from agentctl.wire import PermissionSetup, Recipe
 

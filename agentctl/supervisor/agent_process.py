@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, NamedTuple
 
 from agentctl.errors import AgentStartFailed
 from agentctl.ids import new_id
-from agentctl.supervisor.log_files import said_as_ours
+from agentctl.supervisor.log.files import said_as_ours
 from agentctl.supervisor.processes import ProcessIdentity, end_all, kin, reap
 from agentctl.supervisor.redaction import Redact
 from agentctl.supervisor.stderr_file import StderrFile

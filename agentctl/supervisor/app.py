@@ -14,10 +14,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from agentctl import errors
-from agentctl.supervisor import http, raw_routes
+from agentctl.supervisor import http
 from agentctl.supervisor.lazy_routes import lazy_mount
-from agentctl.supervisor.log import SessionLog
-from agentctl.supervisor.log_pages import Record
+from agentctl.supervisor.log.pages import Record
+from agentctl.supervisor.log.session_log import SessionLog
+from agentctl.supervisor.raw import routes as raw_routes
 from agentctl.supervisor.redacted_answers import RedactedAnswers
 from agentctl.supervisor.session import Session
 from agentctl.supervisor.supervisor import Supervisor
@@ -30,7 +31,7 @@ PAGE_LIMIT = 1000
 def build_app(supervisor: Supervisor, token: str) -> ASGIApp:
     """All routes behind the token gate."""
     routes = SessionRoutes(supervisor)
-    processes = lazy_mount("/v1/processes", "process_routes", supervisor)
+    processes = lazy_mount("/v1/processes", "exec.routes", supervisor)
     app = Starlette(
         routes=[
             Route("/v1/health", routes.health),
@@ -41,8 +42,8 @@ def build_app(supervisor: Supervisor, token: str) -> ASGIApp:
                 for method, path, handler in routes.table()
             ),
             *raw_routes.routes(supervisor),
-            lazy_mount("/v1/fs", "fs_routes", supervisor),
-            lazy_mount("/v1/git", "git_routes", supervisor),
+            lazy_mount("/v1/fs", "files.routes", supervisor),
+            lazy_mount("/v1/git", "git.routes", supervisor),
             Route("/v1/processes", processes.app),  # a mount answers only below its path
             processes,
             lazy_mount("/v1/agents", "agent_routes", supervisor),

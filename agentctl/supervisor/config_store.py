@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentctl import errors
-from agentctl.supervisor.git_url import check_url
-from agentctl.supervisor.log_files import open_directory, said_as_ours
+from agentctl.supervisor.git.url import check_url
+from agentctl.supervisor.log.files import open_directory, said_as_ours
 
 Json = dict[str, Any]
 Kind = Literal["mcp", "skills"]

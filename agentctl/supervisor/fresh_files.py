@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from agentctl.supervisor.log_files import said_as_ours
+from agentctl.supervisor.log.files import said_as_ours
 
 _PLACED = ".local/state/agentctl/placed.json"
 """Path → SHA-256 of the text that was put there last."""

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from agentctl import errors
 from agentctl.events import text_of
-from agentctl.supervisor.log_records import dump
+from agentctl.supervisor.log.records import dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from agentctl.events import Draft
-    from agentctl.supervisor.log import SessionLog
+    from agentctl.supervisor.log.session_log import SessionLog
 
 Json = dict[str, Any]
 WINDOW_BYTES = 32 * 1024 * 1024

@@ -17,8 +17,8 @@ from starlette.websockets import WebSocket
 
 from agentctl import errors
 from agentctl.errors import BodyTooLarge, MediaTypeUnsupported, NotAcceptable, TokenInvalid
-from agentctl.supervisor.log_pages import Record
-from agentctl.supervisor.log_records import without_surrogates
+from agentctl.supervisor.log.pages import Record
+from agentctl.supervisor.log.records import without_surrogates
 from agentctl.wire import ERROR_URN, MAX_LINE_BYTES, TOKEN_HEADER
 
 Json = dict[str, Any]

@@ -20,7 +20,7 @@ from typing import Any
 
 from agentctl.errors import SandboxError, UsageError
 from agentctl.supervisor.fresh_files import read_record, write_whole
-from agentctl.supervisor.log_files import said_as_ours
+from agentctl.supervisor.log.files import said_as_ours
 from agentctl.supervisor.processes import ProcessIdentity, descendants, end_all
 from agentctl.supervisor.redaction import Redact
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agentctl.supervisor.log_records import redacted
+from agentctl.supervisor.log.records import redacted
 from agentctl.supervisor.supervisor import Supervisor
 
 _JSON = ("application/json", "application/problem+json")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agentctl.supervisor.process_redaction import RedactedBytes
+    from agentctl.supervisor.exec.redaction import RedactedBytes
 
 REDACTED = b"[redacted]"
 MIN_SECRET_CHARS = 8
@@ -33,7 +33,7 @@ class Redact:
 
     def stream(self) -> RedactedBytes:
         """For one stream, from its beginning to its end."""
-        from agentctl.supervisor.process_redaction import RedactedBytes
+        from agentctl.supervisor.exec.redaction import RedactedBytes
 
         return RedactedBytes(forms=self._forms)
 

@@ -18,8 +18,8 @@ from agentctl.supervisor import settings
 from agentctl.supervisor.agent import Agent
 from agentctl.supervisor.held_back import HeldBack
 from agentctl.supervisor.inbox import Inbox
-from agentctl.supervisor.log import SessionLog
-from agentctl.supervisor.log_records import without_surrogates
+from agentctl.supervisor.log.records import without_surrogates
+from agentctl.supervisor.log.session_log import SessionLog
 from agentctl.supervisor.redaction import Redact
 from agentctl.supervisor.requests import RequestDesk
 from agentctl.supervisor.session_request import SessionRequest

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agentctl.errors import SandboxError, UsageError
-from agentctl.supervisor.log_files import said_as_ours
+from agentctl.supervisor.log.files import said_as_ours
 
 Json = dict[str, Any]
 SKILL_FILE = "SKILL.md"

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from agentctl import __version__, errors
 from agentctl.supervisor.cgroups import cgroup_pids, join_cgroup, kill_cgroup, remove_cgroup
 from agentctl.supervisor.processes import OrphanReaper, ProcessIdentity, end_all, kin
-from agentctl.supervisor.raw_servers import RawServers
+from agentctl.supervisor.raw.servers import RawServers
 from agentctl.supervisor.redaction import make_redactor
 from agentctl.supervisor.session import Session
 from agentctl.wire import Boot
 
 if TYPE_CHECKING:
-    from agentctl.supervisor.user_processes import UserProcesses
+    from agentctl.supervisor.exec.processes import UserProcesses
 
 Json = dict[str, Any]
 IDLE_TICK_S = 1.0
@@ -69,7 +69,7 @@ class Supervisor:
     async def _remember_processes(self) -> None:
         """Look after what users started under an earlier supervisor; that can wait until this one is up."""
         await asyncio.sleep(REMEMBER_S)
-        module = await asyncio.to_thread(import_module, "agentctl.supervisor.user_processes")
+        module = await asyncio.to_thread(import_module, "agentctl.supervisor.exec.processes")
         module.UserProcesses.of(self)
 
     def touch(self) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 from agentctl.events import text_of
-from agentctl.supervisor.log import SessionLog
+from agentctl.supervisor.log.session_log import SessionLog
 
 Json = dict[str, Any]
 LIMIT_CHARS = 60_000

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from agentctl import errors, ids
-from agentctl.supervisor.log_records import without_surrogates
+from agentctl.supervisor.log.records import without_surrogates
 from agentctl.supervisor.outcome import EndedBy, TurnFacts
 from agentctl.supervisor.session_request import on_lost_of
 

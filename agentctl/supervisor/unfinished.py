@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentctl.events import Draft
-from agentctl.supervisor.log import SessionLog
-from agentctl.supervisor.log_pages import Record
-from agentctl.supervisor.log_records import dump
+from agentctl.supervisor.log.pages import Record
+from agentctl.supervisor.log.records import dump
+from agentctl.supervisor.log.session_log import SessionLog
 
 Json = dict[str, Any]
 _FIRST_LOOK_EVENTS = 4096

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
-from agentctl.supervisor.files import Reading
+from agentctl.supervisor.files.tree import Reading
 from agentctl.supervisor_client.transport import Transport
 
 Json = dict[str, Any]
@@ -18,7 +18,7 @@ WORK_TIMEOUT_S = 600.0
 
 
 class FilesClient:
-    """The methods of ``agentctl.supervisor.files.Files``, with the same promises; every one may also raise what
+    """The methods of ``agentctl.supervisor.files.tree.Files``, with the same promises; every one may also raise what
     ``Transport`` raises. Relative paths begin at ``base``."""
 
     def __init__(self, transport: Transport, base: str) -> None:

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from agentctl.supervisor.files import Files
-from agentctl.supervisor.files_space import FileSpace
+from agentctl.supervisor.files.space import FileSpace
+from agentctl.supervisor.files.tree import Files
 from agentctl.supervisor_client import SupervisorClient
 from agentctl.supervisor_client.files import FilesClient
 from tests.bench.report import Row, compared

@@ -16,7 +16,7 @@ from agentctl.model import Session, SessionSpec
 from agentctl.ops import mirror, sessions, turns
 from agentctl.ops.app import App
 from agentctl.paths import StatePaths
-from agentctl.supervisor.log import SessionLog
+from agentctl.supervisor.log.session_log import SessionLog
 from tests.bench.report import Row, compared
 from tests.bench.samples import interleave
 from tests.bench.workshop import Workshop

@@ -15,7 +15,7 @@ from typing import IO, Self
 import agentctl
 from tests.bench.samples import Sample, run
 
-_STUB = Path(agentctl.__file__).parent / "supervisor" / "mock_agent.py"
+_STUB = Path(agentctl.__file__).parent / "supervisor" / "mock" / "agent.py"
 _PASSED = ("PATH", "LANG", "LC_ALL", "TZ")
 
 

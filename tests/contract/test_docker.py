@@ -16,10 +16,12 @@ from docker import errors as sdk
 from agentctl import errors, ids
 from agentctl.model import Volume
 from agentctl.paths import StatePaths
-from agentctl.providers import docker_images, docker_runtime, docker_start
 from agentctl.providers.base import Limits, Mount, Port
-from agentctl.providers.docker_engine import engine_url
-from agentctl.providers.docker_errors import TABLE, translate
+from agentctl.providers.docker import images as docker_images
+from agentctl.providers.docker import runtime as docker_runtime
+from agentctl.providers.docker import start as docker_start
+from agentctl.providers.docker.engine import engine_url
+from agentctl.providers.docker.errors import TABLE, translate
 from agentctl.providers.lookup import open_provider
 from agentctl.supervisor_client import SupervisorClient
 from agentctl.supervisor_client.files import FilesClient
@@ -95,7 +97,7 @@ async def test_without_the_sdk_check_says_how_to_get_it(provider, monkeypatch):
 
 
 async def test_an_engine_that_hangs_is_given_up(provider, monkeypatch, tmp_path):
-    monkeypatch.setattr("agentctl.providers.docker_engine.CALL_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("agentctl.providers.docker.engine.CALL_TIMEOUT_S", 0.2)
     path = Path("/tmp") / f"agentctl-hang-{ids.new_id('x')}"
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(path))

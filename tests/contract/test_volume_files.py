@@ -20,7 +20,7 @@ from tests.supervisor.files_support import content, one, packed
 async def volume(request, provider, paths):
     """A volume with nothing on it."""
     if provider.name == "docker":
-        from agentctl.providers import docker_images
+        from agentctl.providers.docker import images as docker_images
 
         await docker_images.look(provider.engine(), paths, request.getfixturevalue("docker_image"))
     return await provider.volume_create("data")

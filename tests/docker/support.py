@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from docker import errors as sdk
 from docker.types import Mount
 
-from agentctl.providers.docker_backend import Backend
+from agentctl.providers.docker.backend import Backend
 
 
 class VolumeFiles:

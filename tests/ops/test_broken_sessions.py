@@ -14,11 +14,11 @@ import pytest
 from agentctl import errors
 from agentctl.ops import mirror, reach, sessions, turns
 from agentctl.ops.report import silent
-from agentctl.supervisor.log import LogReader
+from agentctl.supervisor.log.session_log import LogReader
 from agentctl.supervisor.processes import ProcessIdentity
 from tests.ops.support import say, spec, supervisor_pid
 
-SLOW_AGENT = (sys.executable, "-IS", reach.__file__.replace("ops/reach.py", "supervisor/mock_agent.py"))
+SLOW_AGENT = (sys.executable, "-IS", reach.__file__.replace("ops/reach.py", "supervisor/mock/agent.py"))
 
 
 async def ended_in_log(app, session, turn_id):

@@ -9,7 +9,7 @@ import pytest
 from agentctl import errors
 from agentctl.ops import sessions, volume_files, volumes, workspaces
 from agentctl.ops.copy import Where, copy
-from agentctl.providers import docker_images
+from agentctl.providers.docker import images as docker_images
 from tests.docker.support import clear, everything_of, installation
 from tests.ops.support import say, spec
 from tests.supervisor.files_support import content, one

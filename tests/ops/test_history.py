@@ -11,8 +11,8 @@ from agentctl.errors import SequenceExpired
 from agentctl.events import Draft
 from agentctl.model import Session, SessionSpec, Turn
 from agentctl.ops import mirror, sessions, turns
-from agentctl.supervisor.log import SessionLog
-from agentctl.supervisor.log_pages import list_segments
+from agentctl.supervisor.log.pages import list_segments
+from agentctl.supervisor.log.session_log import SessionLog
 
 SEGMENT_BYTES = 4096
 

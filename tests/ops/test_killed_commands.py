@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from agentctl.ops import mirror, provision, sessions
-from agentctl.supervisor.log import LogReader
+from agentctl.supervisor.log.session_log import LogReader
 from tests.ops.support import say, spec, supervisor_pid
 
 BRING_UP = """

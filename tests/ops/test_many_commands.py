@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from agentctl.ops import mirror, sessions
-from agentctl.supervisor.log import LogReader
+from agentctl.supervisor.log.session_log import LogReader
 from tests.ops.support import spec
 
 COMMANDS = 8

@@ -77,7 +77,7 @@ async def test_an_agent_that_forgot_everything_in_the_reboot_is_said(stage: Stag
 @pytest.mark.slow
 def test_a_reboot_while_a_session_came_up_blocks_nobody(paths: StatePaths, tmp_path) -> None:
     """The command that held the lease is of an earlier boot: its lease is not waited for."""
-    from agentctl.supervisor import mock_agent
+    from agentctl.supervisor.mock import agent as mock_agent
 
     slow = f"{sys.executable} -IS {mock_agent.__file__}"
     made = agentctl("sessions", "create", "work", "--agent-command", slow, "--no-provision", cwd=tmp_path)

@@ -17,7 +17,7 @@ from agentctl import errors
 from agentctl.ops import mirror, sessions, turns
 from agentctl.ops.app import App
 from agentctl.providers.prespawn import prespawn
-from agentctl.supervisor.log import LogReader
+from agentctl.supervisor.log.session_log import LogReader
 from tests.recovery.leftovers import leftovers
 from tests.recovery.stage import Stage, context_matters
 

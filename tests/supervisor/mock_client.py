@@ -11,7 +11,7 @@ from pathlib import Path
 
 from acp import schema  # noqa: TID251 the official models judge what we send
 
-PROGRAM = Path(__file__).resolve().parents[2] / "agentctl/supervisor/mock_agent.py"
+PROGRAM = Path(__file__).resolve().parents[2] / "agentctl/supervisor/mock/agent.py"
 RESULTS = {
     "initialize": schema.InitializeResponse,
     "authenticate": schema.AuthenticateResponse,

@@ -18,7 +18,7 @@ ALL = {value: PermissionSetup() for value in ("ask", "accept-edits", "allow", "d
 
 
 def mock_recipe(*flags: str, **fields) -> Recipe:
-    argv = (sys.executable, "-IS", str(REPOSITORY / "agentctl/supervisor/mock_agent.py"), *flags)
+    argv = (sys.executable, "-IS", str(REPOSITORY / "agentctl/supervisor/mock/agent.py"), *flags)
     return Recipe(**{"name": "mock", "argv": argv, "permissions": ALL, "stop_grace_s": 1, **fields})
 
 

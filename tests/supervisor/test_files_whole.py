@@ -14,12 +14,13 @@ import tarfile
 import pytest
 
 from agentctl import errors
-from agentctl.supervisor import files_space, files_write
-from agentctl.supervisor.files import Files
-from agentctl.supervisor.files_pack import failure
-from agentctl.supervisor.files_space import FileSpace
-from agentctl.supervisor.files_tar import MAX_EXTENDED_BYTES
-from agentctl.supervisor.files_write import NewFile
+from agentctl.supervisor.files import space as files_space
+from agentctl.supervisor.files import write as files_write
+from agentctl.supervisor.files.pack import failure
+from agentctl.supervisor.files.space import FileSpace
+from agentctl.supervisor.files.tar import MAX_EXTENDED_BYTES
+from agentctl.supervisor.files.tree import Files
+from agentctl.supervisor.files.write import NewFile
 from tests.supervisor.files_support import content, files, left_in, one, packed, tar
 from tests.supervisor.support import TOKEN, supervisor
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agentctl import errors
-from agentctl.supervisor.git_stage import Stage
+from agentctl.supervisor.git.stage import Stage
 from agentctl.supervisor.processes import marked
 from agentctl.supervisor_client import git as client_git
 from tests.supervisor.git_server import TOKEN, git, git_server

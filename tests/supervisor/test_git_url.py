@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentctl.errors import UsageError
-from agentctl.supervisor.git_url import check_url, is_private, origin, repository_name, without_password
+from agentctl.supervisor.git.url import check_url, is_private, origin, repository_name, without_password
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ import pytest
 
 from agentctl import errors
 from agentctl.events import Draft
-from agentctl.supervisor import log_files, log_pages
-from agentctl.supervisor.log import LogReader, SessionLog
+from agentctl.supervisor.log import files as log_files
+from agentctl.supervisor.log import pages as log_pages
+from agentctl.supervisor.log.session_log import LogReader, SessionLog
 
 
 def some(count, text="hello", *, raw=False):
@@ -227,7 +228,7 @@ import resource, signal
 from pathlib import Path
 from agentctl import errors
 from agentctl.events import Draft
-from agentctl.supervisor.log import SessionLog
+from agentctl.supervisor.log.session_log import SessionLog
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 some = lambda n: [Draft("item.delta", {{"delta": "x" * 100}})] * n
 log = SessionLog(Path({str(directory)!r}), "ses_1")
@@ -271,7 +272,7 @@ def test_a_kill_loses_nothing_that_was_shown(directory):
 import sys
 from pathlib import Path
 from agentctl.events import Draft
-from agentctl.supervisor.log import SessionLog
+from agentctl.supervisor.log.session_log import SessionLog
 log = SessionLog(Path({str(directory)!r}), "ses_1", segment_bytes=20000)
 while True:
     print(log.append([Draft("item.delta", {{"delta": "x" * 50}})] * 7, turn_id=None), flush=True)
@@ -365,7 +366,7 @@ def test_a_reader_in_another_process_sees_only_whole_records_in_order(directory)
     program = f"""
 import json
 from pathlib import Path
-from agentctl.supervisor.log import LogReader
+from agentctl.supervisor.log.session_log import LogReader
 reader, after = LogReader(Path({str(directory)!r})), 0
 print("ready", flush=True)
 while after < 3000:

@@ -12,7 +12,7 @@ import pytest
 
 from agentctl import errors
 from agentctl.events import Draft
-from agentctl.supervisor.log import LogReader, SessionLog
+from agentctl.supervisor.log.session_log import LogReader, SessionLog
 
 NOTE = [Draft("item.delta", {"item_id": "itm_1", "delta": "x"})]
 OLD_WRITER = """
@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from agentctl import errors
 from agentctl.events import Draft
-from agentctl.supervisor.log import SessionLog
+from agentctl.supervisor.log.session_log import SessionLog
 
 log = SessionLog(Path(sys.argv[1]), "ses_1", fencing=1)
 for line in sys.stdin:

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agentctl.events import Draft
-from agentctl.supervisor.log import LogReader, SessionLog
+from agentctl.supervisor.log.session_log import LogReader, SessionLog
 
 TEXTS = ["one", "zwei ä 🙂", "three\nlines\n"]
 RAW = b'{"jsonrpc":"2.0","method":"session/update"}'
@@ -151,7 +151,7 @@ def overwritten(name, data, at, garbage):
 READER = """
 import json, sys
 from pathlib import Path
-from agentctl.supervisor.log import LogReader
+from agentctl.supervisor.log.session_log import LogReader
 reader, after, page = LogReader(Path(sys.argv[1])), 0, int(sys.argv[2])
 print("ready", flush=True)
 while True:
@@ -171,7 +171,7 @@ WRITER = """
 import itertools, sys
 from pathlib import Path
 from agentctl.events import Draft
-from agentctl.supervisor.log import SessionLog
+from agentctl.supervisor.log.session_log import SessionLog
 log = SessionLog(Path(sys.argv[1]), "ses_1", segment_bytes=3000)
 for number in itertools.count():
     batch = [Draft("item.delta", {"delta": "x" * (number * 37 % 900)}, raw=b'{"n":%d}' % number)] * (number % 9 + 1)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from agentctl.events import Draft
-from agentctl.supervisor.log import SessionLog, make_redactor
+from agentctl.supervisor.log.session_log import SessionLog, make_redactor
 
 SECRET = 'sk-"top\\secret/ü'
 

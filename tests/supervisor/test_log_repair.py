@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentctl.events import Draft
-from agentctl.supervisor.log import LogReader, SessionLog
+from agentctl.supervisor.log.session_log import LogReader, SessionLog
 
 SEGMENT = "00000000000000000001.jsonl"
 

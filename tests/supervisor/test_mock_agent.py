@@ -73,7 +73,7 @@ print(*sorted(sys.modules))
 
 
 def test_main_can_be_imported_and_called(tmp_path):
-    program = "import sys; from agentctl.supervisor.mock_agent import main; sys.exit(main(['--exit-at-start=5']))"
+    program = "import sys; from agentctl.supervisor.mock.agent import main; sys.exit(main(['--exit-at-start=5']))"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 5
 
 

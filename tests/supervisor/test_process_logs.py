@@ -11,9 +11,9 @@ from contextlib import aclosing
 
 import pytest
 
-from agentctl.supervisor import process_log
-from agentctl.supervisor.process_log import ProcessLog
-from agentctl.supervisor.process_redaction import RedactedBytes
+from agentctl.supervisor.exec import log as process_log
+from agentctl.supervisor.exec.log import ProcessLog
+from agentctl.supervisor.exec.redaction import RedactedBytes
 from agentctl.supervisor_client.processes import Missing, Output
 from tests.supervisor.raw_client import RawClient
 from tests.supervisor.test_user_processes import processes, shell, told

@@ -15,9 +15,9 @@ import pytest
 
 from agentctl import errors
 from agentctl.supervisor import http
-from agentctl.supervisor.log import SessionLog
+from agentctl.supervisor.log.session_log import SessionLog
 from agentctl.supervisor.processes import ProcessIdentity, marked
-from agentctl.supervisor.raw_servers import RawServers
+from agentctl.supervisor.raw.servers import RawServers
 from agentctl.wire import Boot, Recipe
 from tests.supervisor.raw_client import INITIALIZE, RawClient, text_of
 from tests.supervisor.support import TOKEN, mock_recipe, supervisor
@@ -67,7 +67,7 @@ async def scripted(root, program):
         yield client
 
 
-async def pid_of(running, name="mock_agent.py") -> ProcessIdentity:
+async def pid_of(running, name="mock/agent.py") -> ProcessIdentity:
     """The one agent of the sandbox."""
     found = marked(running.sandbox_id)
     mine = [p for p in found if name in Path(f"/proc/{p.pid}/cmdline").read_text()]

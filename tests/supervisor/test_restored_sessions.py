@@ -9,7 +9,7 @@ import time
 import pytest
 
 from agentctl import errors
-from agentctl.supervisor.log import LogReader
+from agentctl.supervisor.log.session_log import LogReader
 from tests.supervisor.support import mock_recipe
 from tests.supervisor.test_session_api import events_until, session, turn
 

@@ -12,7 +12,7 @@ import pytest
 from wsproto import ConnectionType, WSConnection, events
 
 from agentctl import errors
-from agentctl.supervisor.terminal_routes import SCROLL_BACK_BYTES
+from agentctl.supervisor.exec.terminal_routes import SCROLL_BACK_BYTES
 from agentctl.supervisor_client.terminals import Said, Shown, attached
 from tests.supervisor.raw_client import RawClient
 from tests.supervisor.support import TOKEN

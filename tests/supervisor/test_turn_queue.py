@@ -13,7 +13,7 @@ import signal
 import pytest
 
 from agentctl import errors
-from agentctl.supervisor.log import LogReader
+from agentctl.supervisor.log.session_log import LogReader
 from agentctl.supervisor.turn_queue import QUEUE_LIMIT
 from tests.supervisor.test_session_api import events_until, session
 

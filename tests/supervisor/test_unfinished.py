@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from agentctl.events import Draft, item, text_of
-from agentctl.supervisor.log import SessionLog
+from agentctl.supervisor.log.session_log import SessionLog
 from agentctl.supervisor.unfinished import look_back
 from tests.supervisor.test_session_api import events_until, session
 from tests.supervisor.test_turn_queue import logged

@@ -1,0 +1,1 @@
+"""Sandboxes in containers, on any Docker engine."""

@@ -1,0 +1,132 @@
+"""What has to be known of an image before a supervisor can run in it; asked of the image itself, once.
+
+Kept in ``<state>/docker/images/<image id>.json``: an image's content never changes under its id.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agentctl.errors import ImageNotFound, NotFound, SandboxError, UsageError
+from agentctl.paths import StatePaths
+from agentctl.providers.docker.engine import Engine
+from agentctl.providers.trees import make_private_directory, write_private
+
+Json = dict[str, Any]
+OLDEST_PYTHON = (3, 11)
+_PROBE_S = 60
+_PROBE = """
+import json, os, platform, sys
+known = {"python": sys.executable, "version": list(sys.version_info[:3]), "cache_tag": sys.implementation.cache_tag}
+known["libc"] = "glibc" if platform.libc_ver()[0] == "glibc" else "musl"
+print(json.dumps({**known, "machine": os.uname().machine}))
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """``id`` is the engine's; ``env`` what the image sets; ``python`` a path in it."""
+
+    id: str
+    name: str
+    python: str
+    version: list[int]
+    cache_tag: str
+    libc: str
+    machine: str
+    env: dict[str, str] = field(default_factory=dict)
+
+
+async def look(engine: Engine, paths: StatePaths, name: str) -> Image:
+    """Raise ``ImageNotFound``, or ``UsageError`` for one in which no supervisor can run."""
+    try:
+        about = await engine.call(f"find the image {name}", lambda api: api.inspect_image(name))
+    except NotFound as e:
+        raise ImageNotFound(
+            f"The Docker engine has no image {name}.",
+            hint=f"Get it with `docker pull {name}`, or name another with --image.",
+            details={"image": name, "engine": engine.url},
+        ) from e
+    config = about["Config"] or {}
+    env = dict(line.split("=", 1) for line in config.get("Env") or () if "=" in line)
+    known = _known(paths, about["Id"]) or await _probe(engine, paths, about["Id"], name)
+    return Image(id=about["Id"], name=name, env=env, **known)
+
+
+async def any_known(engine: Engine, paths: StatePaths) -> Image:
+    """An image that is there and has Python, to work on a volume with: the one that was looked at last."""
+    for path in sorted(_place(paths).glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+        known = _known(paths, f"sha256:{path.stem}")
+        if known is not None:
+            try:
+                return await look(engine, paths, f"sha256:{path.stem}")
+            except ImageNotFound:
+                continue
+    raise SandboxError(
+        "A Docker volume can only be worked on with an image that has Python, and none is known here.",
+        hint="Make a session with --image first.",
+    )
+
+
+def _place(paths: StatePaths) -> Path:
+    return paths.docker / "images"
+
+
+def _known(paths: StatePaths, image_id: str) -> Json | None:
+    try:
+        known: Json = json.loads((_place(paths) / f"{_digest(image_id)}.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return known if set(known) == set(Image.__dataclass_fields__) - {"id", "name", "env"} else None
+
+
+def _digest(image_id: str) -> str:
+    return image_id.rpartition(":")[2]
+
+
+async def _probe(engine: Engine, paths: StatePaths, image_id: str, name: str) -> Json:
+    code, said = await engine.call(f"look into the image {name}", lambda api: _ask(api, image_id))
+    if code != 0:
+        raise UsageError(
+            f"The image {name} has no python3 that runs, and the supervisor needs Python 3.11 or newer.",
+            hint="Install Python in the image, or name another with --image.",
+            details={"image": name, "said": said[-500:]},
+        )
+    known: Json = json.loads(said.strip().splitlines()[-1])
+    if tuple(known["version"][:2]) < OLDEST_PYTHON:
+        version = ".".join(str(part) for part in known["version"])
+        raise UsageError(
+            f"The image {name} has Python {version}; the supervisor needs 3.11 or newer.",
+            hint="Name another image with --image.",
+            details={"image": name, "python": version},
+        )
+    make_private_directory(_place(paths))
+    write_private(_place(paths) / f"{_digest(image_id)}.json", json.dumps(known))
+    return known
+
+
+def _ask(api: Any, image_id: str) -> tuple[int, str]:
+    """The exit code and the output of the probe; one that cannot even be started has ``-1``."""
+    from docker import errors as sdk
+
+    host = api.create_host_config(network_mode="none", cap_drop=["ALL"], security_opt=["no-new-privileges:true"])
+    probe = api.create_container(
+        image_id,
+        entrypoint=["python3"],
+        command=["-IS", "-c", _PROBE],
+        host_config=host,
+        labels={"agentctl.role": "probe"},
+    )["Id"]
+    try:
+        api.start(probe)
+        code = api.wait(probe, timeout=_PROBE_S)["StatusCode"]
+        return code, api.logs(probe).decode(errors="replace")
+    except sdk.APIError as e:
+        if e.status_code is not None and e.status_code < 500:  # 400: it has no such program
+            return -1, str(e.explanation)
+        raise
+    finally:
+        api.remove_container(probe, force=True, v=True)

@@ -1,0 +1,1 @@
+"""What users run in a sandbox beside its agent: ``/v1/processes``, terminals included."""

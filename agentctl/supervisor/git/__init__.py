@@ -1,0 +1,1 @@
+"""Repositories cloned in a sandbox: ``/v1/git``."""

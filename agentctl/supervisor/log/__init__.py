@@ -1,0 +1,1 @@
+"""The durable log of a session: numbered events that nobody sees before they are written."""

@@ -1,0 +1,1 @@
+"""Raw ACP servers: ``/v1/acp``."""

@@ -21,25 +21,25 @@ from tests.recovery.plugs import PLUGS
 from tests.recovery.stage import Stage
 from tests.recovery.talk import ClaudeTalk, MockTalk, Talk
 
-REAL_AGENTS = ("claude",)
-
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every scenario on every provider that it is for; those in which the context matters with real agents too."""
     if "stage" not in metafunc.fixturenames:
         return
     scenario = metafunc.function.__name__
+    real = getattr(metafunc.function, "context_matters", False)
+    providers = getattr(metafunc.module, "PROVIDERS", PLUGS)
     cast = [
         pytest.param((provider, agent), id=f"{provider}-{agent}", marks=_marks(agent))
         for provider, plug in PLUGS.items()
-        if scenario not in plug.not_for
-        for agent in ("mock", *(REAL_AGENTS if getattr(metafunc.function, "context_matters", False) else ()))
+        if provider in providers and scenario not in plug.not_for
+        for agent in ("mock", *(plug.agents if real else ()))
     ]
     metafunc.parametrize("cast", cast)
 
 
 def _marks(agent: str) -> tuple[pytest.MarkDecorator, ...]:
-    return (pytest.mark.real, pytest.mark.slow) if agent in REAL_AGENTS else ()
+    return (pytest.mark.real, pytest.mark.slow) if agent != "mock" else ()
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,9 @@ class Plug(Protocol):
     not_for: ClassVar[dict[str, str]]
     """Scenario → why it makes no sense here."""
 
+    agents: ClassVar[tuple[str, ...]]
+    """The real agents that run in its sandboxes, beside the mock agent."""
+
     starts_again: ClassVar[bool]
     """Whether a stopped sandbox is started again, under its own id, rather than replaced."""
 
@@ -59,6 +62,7 @@ class UnixLocalPlug:
 
     provider: ClassVar[str] = "unix_local"
     not_for: ClassVar[dict[str, str]] = {}
+    agents: ClassVar[tuple[str, ...]] = ("claude",)
     starts_again: ClassVar[bool] = False
 
     def __init__(self, app: App) -> None:
@@ -104,6 +108,7 @@ class DockerPlug:
     not_for: ClassVar[dict[str, str]] = {
         "test_a_sandbox_whose_maker_died_before_it_bore_its_labels_is_cleared_away": "containers are made with labels"
     }
+    agents: ClassVar[tuple[str, ...]] = ()  # none has been tried in a container yet
     starts_again: ClassVar[bool] = False
 
     def __init__(self, app: App) -> None:

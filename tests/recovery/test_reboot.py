@@ -19,6 +19,9 @@ from tests.recovery.leftovers import leftovers, process_ids
 from tests.recovery.reboot import reboot
 from tests.recovery.stage import Stage, context_matters
 
+PROVIDERS = ("unix_local",)
+"""Where sandboxes go down with this machine, and its process ids begin anew."""
+
 
 @context_matters
 async def test_the_conversation_goes_on_after_a_reboot_in_mid_turn(stage: Stage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import termios
 import time
 
 import pytest
@@ -29,12 +30,22 @@ def shell(terminal, awake):
 
     def start(*args, **how):
         screen = terminal("sessions", "shell", awake, "--shell", "env PS1='ready> ' sh", *args, **how)
-        before = screen.modes()
         screen.wait_for("ready>")
+        before = modes_of_a_new_terminal()
         assert screen.modes() != before
         return screen, before
 
     return start
+
+
+def modes_of_a_new_terminal() -> list[object]:
+    """What a shell finds at its start; asking its own terminal for that would be too late."""
+    ends = os.openpty()
+    try:
+        return termios.tcgetattr(ends[0])[:4]
+    finally:
+        for end in ends:
+            os.close(end)
 
 
 def alive(pid: int) -> bool:

@@ -154,10 +154,10 @@ class Turns:
         if agent is None:
             return error
         facts = await session.bury(agent)
-        tail = facts["stderr"]["tail"] or facts["stderr"]["head"]
+        said = (facts["stderr"]["tail"] or facts["stderr"]["head"]).split("\n")
         return errors.AgentExited(
             f"{session.recipe.name} ended in the middle of the turn (exit code {facts['exit_code']}).",
-            hint=f"Its last words: {tail[-1][:200]}" if tail else None,
+            hint=f"Its last words: {said[-1][:200]}" if said[-1] else None,
             details=facts,
         )
 

@@ -195,6 +195,9 @@ async def test_a_crash_in_mid_turn_is_a_failure_that_tells_exit_code_and_stderr(
         assert summary["error"]["code"] == "agent_process_exited"
         assert summary["error"]["details"]["exit_code"] not in (None, 0)
         assert summary["error"]["details"]["stderr"]["total_lines"] >= 3
+        last = summary["error"]["details"]["stderr"]["head"].split("\n")[-1]
+        assert summary["error"]["hint"] == f"Its last words: {last}"
+        assert len(last) > 1
         exited = next(e for e in seen if e.type == "sandbox.agent_exited")
         assert exited.turn_id == seen[-1].turn_id
         _, summary = await turn(client, "hello", offset=seen[-1].sequence)

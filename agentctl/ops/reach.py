@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -120,15 +120,12 @@ async def _supervisor(app: App, session: Session, timeout_s: float) -> Superviso
 
 async def answering(client: SupervisorClient, timeout_s: float) -> SupervisorClient | None:
     """The client when its supervisor answers and is not about to leave; else it is closed."""
-    try:
-        if (await client.health(timeout_s=timeout_s))["status"] == "ok":
-            return client
-    except errors.SupervisorUnreachable:
-        pass
-    except BaseException:
-        await client.aclose()
-        raise
-    await client.aclose()
+    async with AsyncExitStack() as unless_kept:
+        unless_kept.push_async_callback(client.aclose)
+        with suppress(errors.SupervisorUnreachable):
+            if (await client.health(timeout_s=timeout_s))["status"] == "ok":
+                unless_kept.pop_all()
+                return client
     return None
 
 
@@ -138,18 +135,18 @@ async def _look(app: App, session: Session, timeout_s: float) -> Link | Supervis
     client = await supervisor_client(app, session)
     if client is None:
         return None
-    try:
-        snapshot = await client.snapshot(session.id, timeout_s=timeout_s)
+    async with AsyncExitStack() as unless_kept:
+        unless_kept.push_async_callback(client.aclose)
+        try:
+            snapshot = await client.snapshot(session.id, timeout_s=timeout_s)
+        except errors.SessionNotFound:
+            unless_kept.pop_all()
+            return client
+        except errors.SupervisorUnreachable:
+            return None
         if snapshot["status"] != "failed":
+            unless_kept.pop_all()
             return Link(session=session, client=client, snapshot=snapshot)
-    except errors.SessionNotFound:
-        return client
-    except errors.SupervisorUnreachable:
-        pass
-    except BaseException:
-        await client.aclose()
-        raise
-    await client.aclose()
     return None
 
 

@@ -31,7 +31,6 @@ PAGE_LIMIT = 1000
 def build_app(supervisor: Supervisor, token: str) -> ASGIApp:
     """All routes behind the token gate."""
     routes = SessionRoutes(supervisor)
-    processes = lazy_mount("/v1/processes", "exec.routes", supervisor)
     app = Starlette(
         routes=[
             Route("/v1/health", routes.health),
@@ -44,8 +43,7 @@ def build_app(supervisor: Supervisor, token: str) -> ASGIApp:
             *raw_routes.routes(supervisor),
             lazy_mount("/v1/fs", "files.routes", supervisor),
             lazy_mount("/v1/git", "git.routes", supervisor),
-            Route("/v1/processes", processes.app),  # a mount answers only below its path
-            processes,
+            lazy_mount("/v1/processes", "exec.routes", supervisor),
             lazy_mount("/v1/agents", "agent_routes", supervisor),
             lazy_mount("/v1/config", "config_routes", supervisor),
         ],

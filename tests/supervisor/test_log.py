@@ -355,7 +355,7 @@ async def test_a_cancelled_follower_leaves_nothing_behind(log):
     reader.cancel()
     await asyncio.gather(reader, return_exceptions=True)
     await asyncio.get_running_loop().shutdown_asyncgens()
-    assert log._waiting == []
+    assert log._news._waiting == []
     assert len(os.listdir("/proc/self/fd")) == descriptors + 1  # the segment itself
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from agentctl.supervisor.exec.log_files import LOST, STREAMS, Segment, backwards
 from agentctl.supervisor.log.files import said_as_ours
+from agentctl.supervisor.news import News
 
 PATIENCE_S = 1.0
 EXPECTED_S = 10.0
@@ -57,7 +58,7 @@ class ProcessLog:
         self.directory = directory
         self._half = max(max_bytes // 2, 1)
         self._followers: set[_Follower] = set()
-        self._waiting: list[asyncio.Future[None]] = []
+        self._news = News()
         self._room: list[Callable[[], None]] = []
         self._expected: _Follower | None = None
         self._unsaid = 0
@@ -89,7 +90,7 @@ class ProcessLog:
         self._make_room()
         self._say_lost(now)
         self._unsaid += self._segments[-1].append(STREAMS.index(stream), data, now)
-        self._wake()
+        self._news.tell()
 
     def expect(self) -> None:
         """Keep everything for one who is about to attach: to ``follow`` and to ``hold``."""
@@ -115,7 +116,7 @@ class ProcessLog:
             self._ended = True
             for segment in self._segments:
                 segment.close()
-            self._wake()
+            self._news.tell()
 
     def read(self, after: int, streams: Collection[str] = (), *, limit: int = _PAGE_PIECES) -> Page:
         """The entries after a number, of these streams or of all, up to ``limit`` and about ``PAGE_BYTES``."""
@@ -197,7 +198,7 @@ class ProcessLog:
                 elif self._ended and page.after >= self.last:
                     return
                 elif page.after == follower.after:
-                    await self._news()
+                    await self._news.wait()
                 follower.after, follower.is_stuck = page.after, False
                 self._tell_room()
         finally:
@@ -236,21 +237,6 @@ class ProcessLog:
             room, self._room = self._room, []
             for resume in room:
                 resume()
-
-    async def _news(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
-            await waiter
-        finally:
-            with suppress(ValueError):
-                self._waiting.remove(waiter)
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
 
 
 def _after_line(data: bytes, lines: int) -> int:

@@ -39,12 +39,12 @@ _STREAMS = {"": (), "combined": (), "stdout": ("stdout",), "stderr": ("stderr",)
 
 
 def routes(supervisor: Supervisor) -> list[BaseRoute]:
-    """The routes of the mount, and of the path of the mount itself."""
+    """The routes below ``/v1/processes``."""
     handlers = ProcessRoutes(supervisor)
     terminals = Terminals(handlers.processes)
     return [
-        Route("/v1/processes", handlers.list),
-        Route("/v1/processes", handlers.create, methods=["POST"]),
+        Route("/", handlers.list),
+        Route("/", handlers.create, methods=["POST"]),
         *(Route(path, handler, methods=[method]) for method, path, handler in handlers.table()),
         WebSocketRoute("/{id}/terminal/ws", terminals.attach),
         Route("/{id}/terminal/ws", terminals.refuse),

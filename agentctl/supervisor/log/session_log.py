@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -23,6 +23,7 @@ from agentctl.supervisor.log.lock import LogLock
 from agentctl.supervisor.log.pages import PAGE_BYTES, Cursor, Record, Segment, list_segments
 from agentctl.supervisor.log.records import Heading, encode
 from agentctl.supervisor.log.repair import Torn, last_whole, repair
+from agentctl.supervisor.news import News
 from agentctl.supervisor.redaction import Redact, make_redactor
 
 __all__ = ["PAGE_BYTES", "LogReader", "Record", "SessionLog", "make_redactor"]
@@ -56,7 +57,7 @@ class SessionLog:
         self._directory = directory
         self._session_id = session_id
         self._redact = redact
-        self._waiting: list[asyncio.Future[None]] = []
+        self._news = News()
         self._closed = False
         with said_as_ours(directory), ExitStack() as undo:
             open_directory(directory)
@@ -128,7 +129,7 @@ class SessionLog:
         if durable:
             self._lock.check()  # since the first look we may have been stopped for a long time
         self._last += len(records)
-        self._wake()
+        self._news.tell()
         return self._last
 
     def read(
@@ -164,7 +165,7 @@ class SessionLog:
                 elif self._closed:
                     return
                 else:
-                    await self._news()
+                    await self._news.wait()
         finally:
             cursor.close()
 
@@ -173,7 +174,7 @@ class SessionLog:
         if self._closed:
             return
         self._closed = True
-        self._wake()
+        self._news.tell()
         with said_as_ours(self._directory), ExitStack() as leave:
             leave.callback(self._lock.close)
             leave.callback(self._writer.close)
@@ -189,21 +190,6 @@ class SessionLog:
 
     def _refuse_expired(self, after: int) -> None:
         _refuse_expired(after, self.first_sequence, self._last)
-
-    async def _news(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
-            await waiter
-        finally:
-            with suppress(ValueError):
-                self._waiting.remove(waiter)
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
 
 
 class LogReader:

@@ -61,3 +61,10 @@ def docker_image(docker_api):
     from tests.docker import images
 
     return images.tiny(docker_api)
+
+
+@pytest.fixture
+def project(tmp_path):
+    path = tmp_path / "project"
+    path.mkdir()
+    return path

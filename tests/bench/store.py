@@ -168,14 +168,7 @@ def _recovery_ms(shop: Workshop) -> float:
     os.kill(_supervisor(shop, "killed"), 9)
     started = time.perf_counter()
     argv = shop.agentctl("sessions", "stream", "killed", "hello", "--json")
-    with subprocess.Popen(
-        argv,
-        env=shop.env,
-        cwd=shop.directory,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as command:
+    with shop.piped(argv) as command:
         assert command.stdout is not None
         first = command.stdout.readline()
         elapsed_ms = (time.perf_counter() - started) * 1000

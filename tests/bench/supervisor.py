@@ -101,14 +101,7 @@ def _rss_mb(pid: int) -> float:
 def _missing(shop: Workshop) -> float:
     """How many of a burst's updates a reader does not get that takes 64 KiB at a time and rests in between."""
     argv = shop.agentctl("run", "--agent-command", shop.stub, "--json", f"@chunks={BURST} @batch")
-    with subprocess.Popen(
-        argv,
-        env=shop.env,
-        cwd=shop.directory,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    with shop.piped(argv) as process:
         assert process.stdout is not None
         data = bytearray()
         while part := os.read(process.stdout.fileno(), SLOW_READ_BYTES):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -63,14 +62,7 @@ def _our_tail_ms(shop: Workshop, updates: int) -> float:
 
 def _acpx_tail_ms(shop: Workshop, updates: int) -> float:
     argv = _acpx(shop, "--format", "json", "prompt", "-s", SESSION, f"@chunks={updates}")
-    with subprocess.Popen(
-        argv,
-        env=shop.env,
-        cwd=shop.directory,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    with shop.piped(argv) as process:
         assert process.stdout is not None
         at = next(time.perf_counter() for line in process.stdout if b'"stopReason"' in line)
         process.stdout.read()

@@ -59,6 +59,17 @@ class Workshop:
     def run(self, argv: Sequence[str], stdout: int | IO[bytes] = subprocess.DEVNULL) -> Sample:
         return run(argv, env=self.env, cwd=self.directory, stdout=stdout)
 
+    def piped(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        """The command under way, its stdout to be read as it comes."""
+        return subprocess.Popen(
+            argv,
+            env=self.env,
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
     def output(self, argv: Sequence[str]) -> str:
         done = subprocess.run(
             argv, env=self.env, cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True

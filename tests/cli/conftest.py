@@ -11,6 +11,7 @@ import pytest
 from tests.cli.running import agentctl as run_agentctl
 from tests.cli.terminal import Terminal
 from tests.cli.terminal import agentctl as command_line
+from tests.cli.watching import Effects
 
 
 def _state():
@@ -70,3 +71,10 @@ def session():
 def rows():
     """Read the state directory's database."""
     return _read
+
+
+@pytest.fixture
+def effects(tmp_path):
+    made = Effects(tmp_path)
+    yield made
+    made.close()

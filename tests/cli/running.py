@@ -6,7 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
+
+from agentctl.supervisor.processes import ProcessIdentity
 
 
 def agentctl(*args: str, stdin: str | None = None, env: dict[str, str] | None = None, cwd: Any = None) -> Done:
@@ -49,3 +53,16 @@ class Done:
 
     def __repr__(self) -> str:
         return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+def alive(pid: int) -> bool:
+    process = ProcessIdentity.of(pid)
+    return process is not None and process.is_alive()
+
+
+def until(condition: Callable[[], object], timeout_s: float = 10) -> None:
+    """Wait for something outside of this process, of which nobody tells us."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

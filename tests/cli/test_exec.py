@@ -7,13 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from agentctl.supervisor import process_table
-from agentctl.supervisor.processes import ProcessIdentity
-from tests.cli.running import agentctl
+from tests.cli.running import agentctl, alive, until
 from tests.cli.terminal import agentctl as command_line
 
 
@@ -26,18 +24,6 @@ def raw(*args, data=b"", stdin=subprocess.PIPE):
     return subprocess.run(
         command_line("sessions", "exec", *args), input=data, capture_output=True, timeout=60, check=False
     )
-
-
-def alive(pid: int) -> bool:
-    process = ProcessIdentity.of(pid)
-    return process is not None and process.is_alive()
-
-
-def until(condition, timeout_s=10):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -20,13 +20,6 @@ def fs(*args, **how):
 
 
 @pytest.fixture
-def project(tmp_path):
-    path = tmp_path / "project"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def work(project):
     """A session that works in ``project``; its agent has never run."""
     done = agentctl("sessions", "create", "work", "--agent", "mock", "--no-provision", "--cwd", str(project))

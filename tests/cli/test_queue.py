@@ -8,14 +8,7 @@ from agentctl import errors
 from agentctl.ops import turns
 from agentctl.ops.app import App
 from tests.cli.running import agentctl
-from tests.cli.watching import Effects, Watched, kill_supervisor
-
-
-@pytest.fixture
-def effects(tmp_path):
-    made = Effects(tmp_path)
-    yield made
-    made.close()
+from tests.cli.watching import Watched, kill_supervisor
 
 
 @pytest.fixture

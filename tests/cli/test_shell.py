@@ -10,8 +10,7 @@ import time
 import pytest
 
 from agentctl.supervisor import process_table
-from agentctl.supervisor.processes import ProcessIdentity
-from tests.cli.running import agentctl
+from tests.cli.running import agentctl, alive, until
 
 PLAIN = {"TERM": "linux"}
 """The emulator does not know all that vim says to an xterm."""
@@ -46,18 +45,6 @@ def modes_of_a_new_terminal() -> list[object]:
     finally:
         for end in ends:
             os.close(end)
-
-
-def alive(pid: int) -> bool:
-    process = ProcessIdentity.of(pid)
-    return process is not None and process.is_alive()
-
-
-def until(condition, timeout_s=10):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def shell_pid(screen) -> int:

@@ -9,14 +9,7 @@ import time
 import pytest
 
 from tests.cli.running import agentctl
-from tests.cli.watching import Effects, Watched, kill_supervisor, supervisor_pid
-
-
-@pytest.fixture
-def effects(tmp_path):
-    made = Effects(tmp_path)
-    yield made
-    made.close()
+from tests.cli.watching import Watched, kill_supervisor, supervisor_pid
 
 
 def sessions(*args, **how):

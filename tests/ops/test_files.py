@@ -14,13 +14,6 @@ from tests.ops.support import say, spec
 
 
 @pytest.fixture
-def project(tmp_path):
-    path = tmp_path / "project"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def here(tmp_path, monkeypatch):
     """Where the user is: another directory than the session's."""
     path = tmp_path / "here"

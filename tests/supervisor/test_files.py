@@ -16,13 +16,6 @@ from tests.supervisor.files_support import content, files, left_in, one
 from tests.supervisor.support import TOKEN, supervisor
 
 
-@pytest.fixture
-def project(tmp_path):
-    path = tmp_path / "project"
-    path.mkdir()
-    return path
-
-
 async def test_a_file_is_put_got_listed_and_described(tmp_path):
     async with files(tmp_path) as (fs, _):
         put = await fs.write("deep/er/a.txt", one(b"hel", b"lo"), mode=0o640)

@@ -30,13 +30,6 @@ can_mount = pytest.mark.skipif(
 
 
 @pytest.fixture
-def project(tmp_path):
-    path = tmp_path / "project"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def small_disk(project):
     """A file system of 2 MiB."""
     place = project / "small"

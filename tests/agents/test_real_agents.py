@@ -32,12 +32,6 @@ def model_server() -> Iterator[ModelServer]:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    (tmp_path / "project").mkdir()
-    return tmp_path / "project"
-
-
-@pytest.fixture
 def start(model_server: ModelServer, tmp_path: Path, project: Path) -> Start:
     """Start an agent the way a sandbox does: recipe, permission set-up and the user's credentials, nothing else."""
 

@@ -21,12 +21,6 @@ def server(tmp_path_factory):
         yield one
 
 
-@pytest.fixture
-def project(tmp_path):
-    (tmp_path / "project").mkdir()
-    return tmp_path / "project"
-
-
 def create(project, *args, name="work", env=None):
     return agentctl(
         "sessions", "create", name, "--agent", "mock", "--cwd", str(project), *args, env=env, cwd=str(project)

@@ -31,13 +31,6 @@ def agent(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    directory = tmp_path / "project"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
 def agentctl(
     agent: str, installed_agents: InstalledAgents, model_server: ModelServer, tmp_path: Path, project: Path
 ) -> Iterator[CommandLine]:

@@ -27,13 +27,6 @@ def agent_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    directory = tmp_path / "project"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
 def start(
     agent_name: str, installed_agents: InstalledAgents, model_server: ModelServer, tmp_path: Path, project: Path
 ) -> Start:

@@ -27,6 +27,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from agentctl.compute import Compute
+
 Permissions = Literal["ask", "accept-edits", "allow", "deny"]
 PERMISSIONS: tuple[Permissions, ...] = ("ask", "accept-edits", "allow", "deny")
 
@@ -66,7 +68,9 @@ class SessionSpec:
     "submodules", "token_env"}``: the name of the variable that holds the token, never the token. ``user_agent`` is the
     user's own agent that this was made from; ``agent`` is then the built-in one behind it. ``sandbox`` is the id of the
     sandbox of its own that the session lives in; it shares that one's provider, volume and HOME. ``image`` is what a
-    container is made from.
+    container is made from, ``compute`` the rest of its machine. ``copies`` are ``{"source", "target", "exclude"}``:
+    files of the host's, copied into a new session's sandbox once. ``project`` is ``{"path", "mode", "target"}``: a
+    directory of the host's to work on, with a mode of ``mount``, ``copy`` or ``worktree``.
     """
 
     agent: str
@@ -102,6 +106,9 @@ class SessionSpec:
     user_agent: str | None = None
     sandbox: str | None = None
     image: str | None = None
+    compute: Compute = field(default_factory=Compute)
+    copies: tuple[dict[str, Any], ...] = ()
+    project: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -111,7 +118,7 @@ class SessionSpec:
         known: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in cls.__dataclass_fields__
         }
-        return cls(**known)
+        return cls(**{**known, "compute": Compute.from_json(known.get("compute") or {})})
 
     def hash(self) -> str:
         """SHA-256 over the canonical JSON of everything but labels: the same spec names the same session."""

@@ -329,7 +329,6 @@ class SpecOptions:
     agent: Agent = None
     agent_command: AgentCommand = None
     provider: Provider = None
-    image: Image = None
     model: Model = None
     mode: Mode = None
     thought_level: ThoughtLevel = None

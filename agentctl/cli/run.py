@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from agentctl.cli.complete import sessions as complete_sessions
+from agentctl.cli.compute_options import ComputeOptions
 from agentctl.cli.failed_turn import result_line_on_error
 from agentctl.cli.lazy import examples
 from agentctl.cli.message import hook_command, message_text, when_busy
@@ -27,6 +28,7 @@ from agentctl.errors import UsageError
 def run(
     given: SpecOptions,
     setup: SetupOptions,
+    machine: ComputeOptions,
     message: MessageOptions,
     turn: TurnOptions,
     output: OutputOptions,
@@ -61,14 +63,15 @@ def run(
             from agentctl.cli.spec_file import Alone, merged
 
             alone = Alone(file=None)
-            if merged(spec_file, "run", (given, setup, turn, alone), out, print_config=print_config):
+            if merged(spec_file, "run", (given, setup, machine, turn, alone), out, print_config=print_config):
                 return 0
             files = alone.file
         _check(setup, message, session, detach=detach)
         said = message_text(text, message, out)
         from agentctl.cli.run_once import OneMessage
 
-        one = OneMessage(out, given, setup, message, turn, files or (), throw_away=not (session or keep or detach))
+        throw_away = not (session or keep or detach)
+        one = OneMessage(out, given, setup, machine, message, turn, files or (), throw_away=throw_away)
         return run_async(lambda interrupts: one.go(interrupts, said, session, detach=detach))
     return failed.exit_code
 

@@ -18,6 +18,7 @@ from agentctl.ops.app import App
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agentctl.cli.compute_options import ComputeOptions
     from agentctl.cli.interrupts import Interrupts
     from agentctl.cli.options import MessageOptions, SpecOptions, TurnOptions
     from agentctl.cli.output import Output
@@ -33,6 +34,7 @@ class OneMessage:
         out: Output,
         given: SpecOptions,
         setup: SetupOptions,
+        machine: ComputeOptions,
         message: MessageOptions,
         turn: TurnOptions,
         files: Sequence[str] = (),
@@ -42,6 +44,7 @@ class OneMessage:
         self._out = out
         self._given = given
         self._setup = setup
+        self._machine = machine
         self._message = message
         self._turn = turn
         self._files = files
@@ -67,10 +70,10 @@ class OneMessage:
             except SessionNotFound:
                 pass
             else:
-                check_same(found, self._given)
+                check_same(found, self._given, self._machine)
                 self._give_secrets(app, found)
                 return found
-        spec = session_spec(app, self._given, self._setup, self._turn, self._out, self._files)
+        spec = session_spec(app, self._given, self._setup, self._machine, self._turn, self._out, self._files)
         return await sessions.create(
             app,
             spec,

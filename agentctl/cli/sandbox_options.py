@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentctl.cli import complete, values
+from agentctl.cli.compute_options import ComputeOptions, compute_of
 from agentctl.cli.lazy import options
-from agentctl.cli.options import Cwd, Env, EnvFile, Image, Labels, Origin, Provider, Root, Volume, Workspace
+from agentctl.cli.options import Cwd, Env, EnvFile, Labels, Origin, Provider, Root, Volume, Workspace
 from agentctl.cli.setup_options import Secret, SecretEphemeral
 from agentctl.errors import UsageError
 
@@ -49,7 +50,6 @@ class PlaceOptions:
     """What a sandbox of its own is made of; ``sandbox_spec`` reads it."""
 
     provider: Provider = None
-    image: Image = None
     cwd: Cwd = None
     root: Root = None
     env: Env = None
@@ -75,7 +75,7 @@ class PlaceOptions:
     ] = None
 
 
-def sandbox_spec(app: App, given: PlaceOptions) -> SessionSpec:
+def sandbox_spec(app: App, given: PlaceOptions, machine: ComputeOptions) -> SessionSpec:
     """The spec of a sandbox of its own: options, then configuration, then defaults. Raise ``UsageError``."""
     from agentctl.cli.spec import cwd_of, secrets_of
     from agentctl.model import SessionSpec
@@ -85,7 +85,8 @@ def sandbox_spec(app: App, given: PlaceOptions) -> SessionSpec:
     return SessionSpec(
         agent="",
         provider=provider,
-        image=given.image,
+        image=machine.image,
+        compute=compute_of(machine),
         volume=given.volume or "default",
         workspace=given.workspace,
         cwd=cwd_of(given.cwd, provider),

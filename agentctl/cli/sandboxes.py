@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentctl.cli import values
+from agentctl.cli.compute_options import ComputeOptions
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import Labels, OutputOptions, PrintConfig, SpecFile
 from agentctl.cli.output import write_text
@@ -33,6 +34,7 @@ STATUSES = ("creating", "running", "paused", "stopped", "failed")
 """)
 def create(
     given: PlaceOptions,
+    machine: ComputeOptions,
     output: OutputOptions,
     id_: Annotated[
         str | None,
@@ -50,14 +52,14 @@ def create(
     if spec is not None or print_config:
         from agentctl.cli.spec_file import merged
 
-        if merged(spec, "sandboxes create", (given,), out, print_config=print_config):
+        if merged(spec, "sandboxes create", (given, machine), out, print_config=print_config):
             return 0
 
     async def body(interrupts: Interrupts) -> None:
         from agentctl.ops.deadline import within
 
         with App.open() as app:
-            wanted = sandbox_spec(app, given)
+            wanted = sandbox_spec(app, given, machine)
             _check_background(given, wait=wait)
             async with within(timeout if wait else None, "Making the sandbox, of which nothing is left,"):
                 made = await ops.create(

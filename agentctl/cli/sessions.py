@@ -9,6 +9,7 @@ import typer
 
 from agentctl.cli import values
 from agentctl.cli.complete import sessions as complete_sessions
+from agentctl.cli.compute_options import ComputeOptions
 from agentctl.cli.confirm import confirm
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import (
@@ -52,6 +53,7 @@ NEWEST = 50
 def create(
     given: SpecOptions,
     setup: SetupOptions,
+    machine: ComputeOptions,
     turn: TurnOptions,
     output: OutputOptions,
     name: Annotated[
@@ -73,13 +75,13 @@ def create(
         from agentctl.cli.spec_file import Alone, merged
 
         alone = Alone(file=file)
-        if merged(spec_file, "sessions create", (given, setup, turn, alone), out, print_config=print_config):
+        if merged(spec_file, "sessions create", (given, setup, machine, turn, alone), out, print_config=print_config):
             return 0
         file = alone.file
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
-            spec = session_spec(app, given, setup, turn, out, file or ())
+            spec = session_spec(app, given, setup, machine, turn, out, file or ())
             session = await ops.create(
                 app,
                 spec,

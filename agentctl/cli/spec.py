@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, cast
 
 from agentctl.cli import values
+from agentctl.cli.compute_options import ComputeOptions, compute_of
 from agentctl.cli.setup_options import SetupOptions, spec_fields
 from agentctl.errors import Conflict, UsageError
 
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
 
 def session_spec(
-    app: App, given: SpecOptions, setup: SetupOptions, turn: TurnOptions, out: Output, files: Sequence[str] = ()
+    app: App,
+    given: SpecOptions,
+    setup: SetupOptions,
+    machine: ComputeOptions,
+    turn: TurnOptions,
+    out: Output,
+    files: Sequence[str] = (),
 ) -> SessionSpec:
     """The spec of a new session: options, then configuration, then defaults. Nothing is changed by asking, but secrets
     that were given directly are with ``app`` then."""
@@ -33,7 +40,8 @@ def session_spec(
         agent=agent,
         agent_command=values.command_line(given.agent_command) if given.agent_command is not None else None,
         provider=provider,
-        image=given.image,
+        image=machine.image,
+        compute=compute_of(machine),
         volume=given.volume or "default",
         workspace=given.workspace,
         cwd=cwd_of(given.cwd, provider),
@@ -56,20 +64,21 @@ def session_spec(
         secrets=secrets_of(app, setup.secret, ephemeral=setup.secret_ephemeral),
         **_limits(stall_timeout_s=turn.stall_timeout, idle_timeout_s=given.idle_timeout),
     )
-    return _bound(app, spec, given) if given.sandbox else spec
+    return _bound(app, spec, given, machine) if given.sandbox else spec
 
 
-def _bound(app: App, spec: SessionSpec, given: SpecOptions) -> SessionSpec:
+def _bound(app: App, spec: SessionSpec, given: SpecOptions, machine: ComputeOptions) -> SessionSpec:
     """The spec of a session in a sandbox of its own, whose place cannot be chosen again. Raise ``UsageError``."""
     from dataclasses import replace
 
     from agentctl.ops.sandboxes import bound
 
-    for option in ("provider", "volume", "workspace", "image"):
-        if getattr(given, option) is not None:
-            raise UsageError(
-                f"--{option} cannot go with --sandbox.", hint="The session is where its sandbox is: leave it out."
-            )
+    chosen = [name for name in ("provider", "volume", "workspace") if getattr(given, name) is not None]
+    for option in [*chosen, *(name for name in ComputeOptions.__annotations__ if getattr(machine, name))]:
+        raise UsageError(
+            f"--{option.replace('_', '-')} cannot go with --sandbox.",
+            hint="The session is where its sandbox is: leave it out.",
+        )
     assert given.sandbox is not None
     return bound(app, spec if given.cwd else replace(spec, cwd=None), given.sandbox)
 
@@ -125,10 +134,10 @@ def cwd_of(given: str | None, provider: str) -> str | None:
     return os.path.abspath(os.path.expanduser(given)) if given else os.getcwd()
 
 
-def check_same(session: Session, given: SpecOptions) -> None:
+def check_same(session: Session, given: SpecOptions, machine: ComputeOptions) -> None:
     """Raise ``Conflict`` when options name another agent, provider or place than the session has."""
     spec = session.spec
-    wanted = {"provider": given.provider, "workspace": given.workspace, "model": given.model, "image": given.image}
+    wanted = {"provider": given.provider, "workspace": given.workspace, "model": given.model, "image": machine.image}
     if given.agent and given.agent != spec.user_agent:
         wanted["agent"] = given.agent
     if given.cwd:

@@ -230,6 +230,8 @@ KEYS: dict[str, Key] = {
     "clones": Key("clone", "list", _list_of(_clone)),
     "image": Key("image", "scalar", _text),
     "dockerfile": Key("dockerfile", "scalar", _file),
+    "ca_bundle": Key("ca_bundle", "scalar", _file),
+    "read_only": Key("read_only", "scalar", _bool),
     "network": Key("network", "scalar", _text),
     "cpus": Key("cpus", "scalar", _number_or_text),
     "memory": Key("memory", "scalar", _number_or_text),

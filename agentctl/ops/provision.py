@@ -114,6 +114,7 @@ def _sandbox_spec(session: Session, volume: Volume, boot: Boot, labels: dict[str
         boot=boot,
         labels=labels,
         image=session.spec.image,
+        compute=session.spec.compute,
     )
 
 

@@ -256,6 +256,7 @@ def bound(app: App, spec: SessionSpec, ref: str) -> SessionSpec:
         provider=theirs.provider,
         volume=theirs.volume,
         image=theirs.image,
+        compute=theirs.compute,
         workspace=theirs.workspace,
         cwd=spec.cwd or theirs.cwd,
         root=spec.root or theirs.root,

@@ -104,8 +104,22 @@ def placed(app: App, spec: SessionSpec) -> SessionSpec:
             raise errors.UsageError(f"--cwd {cwd} is not a directory.")
         cwd = str(path)
     root = _completed_root(spec.root, cwd, local=sees_host)
+    _check_compute(spec)
     image = _image(app, spec, provider.capabilities.images)
     return replace(spec, cwd=cwd, root=root, image=image, origin=spec.origin or app.origin)
+
+
+def _check_compute(spec: SessionSpec) -> None:
+    """Raise ``Unsupported`` for what the provider has no answer to."""
+    from agentctl.providers.lookup import COMPUTE
+
+    for name in spec.compute.asked():
+        if name not in COMPUTE.get(spec.provider, ()):
+            able = sorted(provider for provider, has in COMPUTE.items() if name in has)
+            option = "--" + name.removesuffix("_bytes").removesuffix("s" if name != "cpus" else "").replace("_", "-")
+            raise errors.Unsupported(
+                f"The provider {spec.provider} has no {option}.", hint=f"These have it: {', '.join(able)}."
+            )
 
 
 def _image(app: App, spec: SessionSpec, has_images: bool) -> str | None:
@@ -118,7 +132,7 @@ def _image(app: App, spec: SessionSpec, has_images: bool) -> str | None:
             )
         return None
     image = spec.image or app.config.image
-    if image is None:
+    if image is None and spec.compute.dockerfile is None:
         raise errors.UsageError(
             f"The provider {spec.provider} needs to know which image to make a container from.",
             hint="Name one that has Python 3.11 or newer: --image python:3.12, or `image` in the configuration.",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from agentctl.compute import Compute
 from agentctl.model import Volume
 from agentctl.wire import Boot
 
@@ -52,7 +53,6 @@ class Capabilities:
     layout: Layout | None = None
     pause: bool = False
     images: bool = False
-    network_policy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,30 +64,12 @@ class FilesDoor:
     root: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a sandbox may use at most; None is no limit of its own."""
-
-    cpus: float | None = None
-    memory_bytes: int | None = None
-    pids: int = 512
+Progress = Callable[[str, int | None, int | None], None]
+"""How a long step goes on: what it is, how much is done, and of how much (bytes, or steps of a build), where known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
-    """A directory or file of the host's, seen in the sandbox at ``target``."""
-
-    source: str
-    target: str
-    writable: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Port:
-    """A TCP port of the sandbox, published on the host's loopback; ``host`` None picks one, told by ``inspect``."""
-
-    container: int
-    host: int | None = None
+def quiet(what: str, done: int | None, whole: int | None) -> None:
+    """The ``Progress`` that nobody watches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +77,8 @@ class SandboxSpec:
     """``home`` is the volume-relative directory mounted as the agent's HOME: ``agents/<session>/home`` or
     ``workspaces/<name>``; ``log`` likewise for the session's log: ``agents/<session>/log``. ``boot`` has everything but
     what only the provider knows (``listen``, ``home``, ``tmp``, ``log_root``, parts of ``agent_env``), which the
-    provider fills in. The rest is for providers that have ``Capabilities.images``; ``read_only`` is the root file
-    system of the image.
+    provider fills in. ``image`` and ``compute`` are for
+    providers that take them (``lookup.COMPUTE``), and ``progress`` is told how pulls and builds go on.
     """
 
     sandbox_id: str
@@ -107,11 +89,8 @@ class SandboxSpec:
     boot: Boot
     labels: dict[str, str] = field(default_factory=dict)
     image: str | None = None
-    limits: Limits = field(default_factory=Limits)
-    mounts: tuple[Mount, ...] = ()
-    ports: tuple[Port, ...] = ()
-    network: Literal["open", "none"] = "open"
-    read_only: bool = False
+    compute: Compute = field(default_factory=Compute)
+    progress: Progress = quiet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

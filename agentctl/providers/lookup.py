@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from agentctl.compute import Compute
 from agentctl.errors import ProviderNotFound
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ PROVIDERS = {
     "docker": ("agentctl.providers.docker.provider", "DockerProvider"),
 }
 """Name → (module, class)."""
+
+COMPUTE: dict[str, frozenset[str]] = {
+    "docker": frozenset(Compute.__dataclass_fields__),
+}
+"""Name → the fields of ``Compute`` that the provider has an answer to; none where it is not listed."""
 
 
 def open_provider(name: str, paths: StatePaths) -> Provider:

@@ -22,7 +22,8 @@ class Watched:
     def __init__(self, *args: str) -> None:
         argv = [sys.executable, "-m", "agentctl.cli", *args, "--json"]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+        # Unbuffered: what `communicate` reads at the end must not be waiting in a buffer of `until`.
+        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, bufsize=0)
         self.lines: list[Json] = []
 
     def __enter__(self) -> Watched:

@@ -14,9 +14,9 @@ import pytest
 from docker import errors as sdk
 
 from agentctl import errors, ids
+from agentctl.compute import Compute, Mount, Port
 from agentctl.model import Volume
 from agentctl.paths import StatePaths
-from agentctl.providers.base import Limits, Mount, Port
 from agentctl.providers.docker import images as docker_images
 from agentctl.providers.docker import runtime as docker_runtime
 from agentctl.providers.docker import start as docker_start
@@ -231,20 +231,20 @@ async def test_a_port_that_is_taken_is_said_and_nothing_is_left(provider, spec_o
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(errors.SandboxError, match=str(port)):
-            await provider.create(replace(spec_of(), ports=(Port(container=8080, host=port),)))
+            await provider.create(replace(spec_of(), compute=Compute(ports=(Port(container=8080, host=port),))))
     assert nothing_left()
 
 
 async def test_a_mount_of_what_is_not_there_is_said_and_nothing_is_left(provider, spec_of, nothing_left, tmp_path):
     mount = Mount(source=str(tmp_path / "none"), target="/data")
     with pytest.raises(errors.SandboxError, match="none"):
-        await provider.create(replace(spec_of(), mounts=(mount,)))
+        await provider.create(replace(spec_of(), compute=Compute(mounts=(mount,))))
     assert nothing_left()
 
 
 async def test_a_limit_that_the_host_cannot_give_is_said_and_nothing_is_left(provider, spec_of, nothing_left):
     with pytest.raises(errors.SandboxError, match=r"(?i)memory"):
-        await provider.create(replace(spec_of(), limits=Limits(memory_bytes=1024)))
+        await provider.create(replace(spec_of(), compute=Compute(memory_bytes=1024)))
     assert nothing_left()
 
 
@@ -326,10 +326,14 @@ async def test_limits_ports_and_mounts_are_what_was_asked_for(provider, create, 
     (tmp_path / "shared" / "file").write_text("from the host")
     spec = replace(
         spec_of(),
-        limits=Limits(cpus=1.5, memory_bytes=256 * 1024 * 1024, pids=64),
-        ports=(Port(container=8080),),
-        mounts=(Mount(source=str(tmp_path / "shared"), target="/shared"),),
-        read_only=True,
+        compute=Compute(
+            cpus=1.5,
+            memory_bytes=256 * 1024 * 1024,
+            pids=64,
+            ports=(Port(container=8080),),
+            mounts=(Mount(source=str(tmp_path / "shared"), target="/shared"),),
+            read_only=True,
+        ),
     )
     handle = await create(spec)
     host = docker_api.inspect_container(handle["container"])["HostConfig"]
@@ -343,7 +347,7 @@ async def test_limits_ports_and_mounts_are_what_was_asked_for(provider, create, 
 
 
 async def test_a_sandbox_without_network_has_none_and_is_reached_all_the_same(provider, create, spec_of):
-    handle = await create(replace(spec_of(), network="none"))
+    handle = await create(replace(spec_of(), compute=Compute(network="none")))
     assert await run(provider, handle, "ls /sys/class/net") == "lo"
 
 
@@ -514,7 +518,7 @@ async def test_an_engine_elsewhere_is_reached_by_a_bridge(docker_engine, paths, 
         remote = open_provider("docker", paths)
         assert not remote.capabilities.local_volumes
         volume = await remote.volume_create("default")
-        handle = await remote.create(replace(spec_of(), volume=volume, read_only=True))
+        handle = await remote.create(replace(spec_of(), volume=volume, compute=Compute(read_only=True)))
         try:
             assert (await remote.inspect(handle)).facts["transport"] == "docker exec"
             assert await run(remote, handle, "id -u") == "1000"

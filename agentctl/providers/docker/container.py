@@ -88,14 +88,14 @@ def create(
     mounts = [part_of(mountpoint, spec.home, HOME, labels), part_of(mountpoint, spec.log, LOG, labels)]
     if places is not None:
         mounts.append(Mount(places.agents, places.agents, type="bind", read_only=True))
-    mounts += [Mount(m.target, m.source, type="bind", read_only=not m.writable) for m in spec.mounts]
+    mounts += [Mount(m.target, m.source, type="bind", read_only=not m.writable) for m in spec.compute.mounts]
     return _create(
         api,
         image,
         labels,
         name=f"agentctl-{spec.sandbox_id}",
         environment={SANDBOX_ENV: spec.sandbox_id},
-        ports=[port.container for port in spec.ports] or None,
+        ports=[port.container for port in spec.compute.ports] or None,
         host_config=_host_config(api, spec, [*mounts, *_own_mounts(places, labels)], _tmpfs(places)),
     )
 
@@ -144,20 +144,20 @@ def _tmpfs(places: HostPlaces | None) -> dict[str, str]:
 def _host_config(api: Any, spec: SandboxSpec, mounts: list[Any], tmpfs: dict[str, str]) -> Any:
     from docker.types import LogConfig
 
-    limits = spec.limits
-    memory = {"mem_limit": limits.memory_bytes, "memswap_limit": limits.memory_bytes} if limits.memory_bytes else {}
-    cpus = {"nano_cpus": int(limits.cpus * 1_000_000_000)} if limits.cpus else {}
-    if spec.read_only:
+    compute = spec.compute
+    memory = {"mem_limit": compute.memory_bytes, "memswap_limit": compute.memory_bytes} if compute.memory_bytes else {}
+    cpus = {"nano_cpus": int(compute.cpus * 1_000_000_000)} if compute.cpus else {}
+    if compute.read_only:
         tmpfs[TMP] = "mode=1777,exec"
     return api.create_host_config(
         **_WALLS,
-        pids_limit=limits.pids,
+        pids_limit=compute.pids,
         log_config=LogConfig(type="json-file", config=_LOG_LIMITS),
-        network_mode="none" if spec.network == "none" else "bridge",
-        port_bindings={port.container: ("127.0.0.1", port.host) for port in spec.ports} or None,
+        network_mode="none" if compute.network == "none" else "bridge",
+        port_bindings={port.container: ("127.0.0.1", port.host) for port in compute.ports} or None,
         mounts=mounts,
         tmpfs=tmpfs,
-        read_only=spec.read_only,
+        read_only=compute.read_only,
         **memory,
         **cpus,
     )

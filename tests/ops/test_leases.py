@@ -73,7 +73,8 @@ async def test_a_lease_is_renewed_for_as_long_as_it_is_held(app, session, monkey
             with pytest.raises(errors.SessionBusy):
                 app.store.acquire_lease(session.id, holder="elsewhere:b:1:1", ttl_s=60)
             await asyncio.sleep(0.02)
-    app.store.acquire_lease(session.id, holder="elsewhere:b:1:1", ttl_s=60)
+    taken = app.store.acquire_lease(session.id, holder="elsewhere:b:1:1", ttl_s=60)
+    app.store.release_lease(taken)
 
 
 async def test_whoever_lost_the_lease_can_neither_name_nor_record_a_sandbox(app, session):

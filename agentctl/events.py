@@ -45,8 +45,13 @@ usage.updated           ``{"used"?, "size"?, "cost"?: {"amount","currency"}, "us
 commands.updated        ``{"commands": [ACP AvailableCommand]}``
 error                   ``{"message", "code"?, "details"?}``
 agent.unparsed          ``{"error", "location", "raw"}``: an unknown variant or garbage on stdout; kept, never dropped
+agent.request_refused   ``{"method"}`` (ours): the agent asked for what it was not offered, and got an error
 sandbox.*               lifecycle: ``sandbox.agent_started`` (data of session.started), ``sandbox.agent_exited``
-                        ``{"exit_code", "how", "stderr"}``, ``sandbox.hibernated`` · ``released`` · ``terminated``
+                        ``{"exit_code", "how", "stderr"}``, ``sandbox.hibernated`` · ``released`` · ``terminated``;
+                        with a kept log and HOME (``supervisor/keep``): ``sandbox.restored`` ``{"log"?: {"last",
+                        "problem": "torn"|"missing"|null}, "home"?: {"number": int|null, "refused": [{"number",
+                        "reason"}]}}``, ``sandbox.keep_failed`` ``{"what": "log"|"home", "message", "code", "hint"}``,
+                        ``sandbox.keep_resumed`` ``{"what"}``
 log.*                   of the log itself: ``log.gap`` ``{"from","to"}`` numbers that are not in it, ``log.torn``
                         ``{"file","bytes"}`` what a crash tore, ``log.taken_over`` ``{"from","to"}`` fencing numbers:
                         its writer lost it to a later one while it was alive

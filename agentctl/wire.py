@@ -8,7 +8,7 @@ Routes (all under ``/v1``; a token is always required, as ``Authorization: Beare
 
 ==============================================  =======================================================================
 ``GET  /v1/health``                             200 ``{"status":"ok"|"leaving","sandbox_id","fencing","pid",
-                                                "version","sessions": how many are open}``
+                                                "version","sessions": how many are open,"keep"?: Kept}``
 ``GET  /v1/sessions``                           200 ``{"sessions":[Snapshot]}``
 ``POST /v1/sessions/{id}``                      SessionRequest → 200 Snapshot; 409 ``session_already_exists``; the agent
                                                 has answered initialize and session/new, resume or load
@@ -82,6 +82,9 @@ Shapes (camelCase on HTTP bodies, snake_case inside events, as the peers have it
   "lastTurn": {"turn_id", …TurnSummary}|null, "context", "agentInfo",
   "capabilities": ACP agentCapabilities, "configOptions": [], "modes", "requests": [pending event data], "usage",
   "cost", "cwd", "error"}``
+* Kept (with ``Boot.keep``): ``{"logs": {session id: {"last","kept"}}, "home_at": Unix s|null, "home_bytes",
+  "home_unreadable": paths that are not kept, "is_restoring", "error": error JSON|null}``; ``last`` and ``kept`` are
+  sequences: of the log, and of its copy on the volume
 * FsEntry: ``{"name", "path", "entryType": "file"|"directory", "size", "modified": RFC 3339, "mode": octal,
   "target"?}``; a link is a file with a ``target``. FsStat: the same without name and target
 * Paths of ``/v1/fs``: absolute, or relative to HOME, or with ``?session=<id>`` to that living session's cwd; 400 for
@@ -186,7 +189,9 @@ class Boot:
     is ``{"id", "request": SessionRequest}``: it is opened at once, and the POST that asks for it gets how that went.
     ``root`` is the directory that ``/v1/fs`` must not leave; None is the whole file system. At ``expires_at`` (Unix
     s) the supervisor leaves, whatever runs. ``agent_uid`` and ``agent_gid`` are the user that agents and the user's
-    processes run as, where the supervisor itself is root.
+    processes run as, where the supervisor itself is root. ``keep`` is for a volume that cannot append or commits late:
+    ``{"to": absolute directory on the mounted volume, this session's alone, "home": bool}``; log and HOME then live on
+    the sandbox's own disk and are kept below ``to`` as whole files, HOME only with ``home`` (``supervisor/keep``).
     """
 
     sandbox_id: str
@@ -206,6 +211,7 @@ class Boot:
     expires_at: float | None = None
     agent_uid: int | None = None
     agent_gid: int | None = None
+    keep: Json | None = None
 
     def launched(self, agent: str, launch: Json) -> Boot:
         """This Boot with the ``launch`` of a SessionRequest, as if it had been there from the start."""

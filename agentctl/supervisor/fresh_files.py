@@ -16,14 +16,14 @@ from pathlib import Path
 
 from agentctl.supervisor.log.files import said_as_ours
 
-_PLACED = ".local/state/agentctl/placed.json"
+PLACED = ".local/state/agentctl/placed.json"
 """Path → SHA-256 of the text that was put there last."""
 
 
 def write_fresh_files(home: Path, files: Mapping[str, str]) -> None:
     """Put files under HOME (path relative to it → text), each whole or not at all. What is there and did not come from
     us stays. Raise ``StateError`` where it cannot be."""
-    record = home / _PLACED
+    record = home / PLACED
     placed = read_record(record)
     for relative, text in files.items():
         path, digest = home / relative, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -32,7 +32,7 @@ TAIL_BYTES = 4096
 SAID_LINES = 10
 _LONGEST_SECRET = 64 * 1024
 _GRACE_S = 2.0
-_PLACED = ".local/state/agentctl/files.json"
+PLACED = ".local/state/agentctl/files.json"
 """Path → SHA-256 of what was put there last."""
 
 
@@ -42,7 +42,7 @@ def write_files(home: Path, files: Sequence[Json]) -> None:
 
     Raise ``UsageError`` for a path that leaves HOME, also by a symbolic link, and ``StateError`` where it cannot be.
     """
-    record = home / _PLACED
+    record = home / PLACED
     before = read_record(record)
     placed = dict(before)
     for file in files:

@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import tarfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from agentctl import errors
 from agentctl.supervisor.files.space import FileSpace, told
@@ -18,12 +18,17 @@ _END = b"\0" * 1024
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _DIRECTORY = _READ | os.O_DIRECTORY
 
+LeaveOut = Callable[[str], bool]
+"""Whether a member, by its name, is not wanted, with all below it."""
 
-def pack(space: FileSpace, path: str) -> Generator[bytes, None, None]:
+
+def pack(
+    space: FileSpace, path: str, *, leave_out: LeaveOut = lambda member: False, strict: bool = False
+) -> Generator[bytes, None, None]:
     """The tar of what ``path`` leads to: a directory's members are named from the directory on, which is ``.`` itself;
     a file is the one member. Sockets, pipes and devices are left out, as are files that vanish meanwhile; a file that
     shrinks meanwhile is filled up with zeros. Raise ``PathNotFound``; what goes wrong later ends the archive with a
-    header that tells it to ``files_tar``.
+    header that tells it to ``files_tar``; with ``strict`` it is raised.
     """
     with space.target(path) as place:
         with told(place.path):
@@ -31,10 +36,12 @@ def pack(space: FileSpace, path: str) -> Generator[bytes, None, None]:
         try:
             if stat.S_ISDIR(status.st_mode):
                 yield _header(".", tarfile.DIRTYPE, status)
-                yield from _members(place.directory, place.name, "", place.path)
+                yield from _members(place.directory, place.name, "", place.path, leave_out)
             else:
-                yield from _member(place.directory, place.name, os.path.basename(place.path), place.path)
+                yield from _member(place.directory, place.name, os.path.basename(place.path), place.path, leave_out)
         except errors.AgentctlError as e:
+            if strict:
+                raise
             yield failure(e)
             return
     yield _END
@@ -48,18 +55,18 @@ def failure(error: errors.AgentctlError) -> bytes:
     return info.create_pax_global_header(told_so)
 
 
-def _members(parent: int, name: str, prefix: str, path: str) -> Generator[bytes, None, None]:
+def _members(parent: int, name: str, prefix: str, path: str, leave_out: LeaveOut) -> Generator[bytes, None, None]:
     with told(path):
         directory = os.open(name, _DIRECTORY, dir_fd=parent)
     try:
         for entry in sorted(os.listdir(directory)):
-            if not is_temporary(entry):
-                yield from _member(directory, entry, prefix + entry, f"{path}/{entry}")
+            if not is_temporary(entry) and not leave_out(prefix + entry):
+                yield from _member(directory, entry, prefix + entry, f"{path}/{entry}", leave_out)
     finally:
         os.close(directory)
 
 
-def _member(directory: int, name: str, member: str, path: str) -> Generator[bytes, None, None]:
+def _member(directory: int, name: str, member: str, path: str, leave_out: LeaveOut) -> Generator[bytes, None, None]:
     try:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         link = os.readlink(name, dir_fd=directory) if stat.S_ISLNK(status.st_mode) else ""
@@ -67,7 +74,7 @@ def _member(directory: int, name: str, member: str, path: str) -> Generator[byte
         return
     if stat.S_ISDIR(status.st_mode):
         yield _header(member, tarfile.DIRTYPE, status)
-        yield from _members(directory, name, f"{member}/", path)
+        yield from _members(directory, name, f"{member}/", path, leave_out)
     elif stat.S_ISLNK(status.st_mode):
         yield _header(member, tarfile.SYMTYPE, status, link=link)
     elif stat.S_ISREG(status.st_mode):

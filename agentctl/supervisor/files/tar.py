@@ -17,6 +17,9 @@ FAILURE = "agentctl.failure"
 """Key of a global header: the error, as JSON, for which an archive stops there (``files_pack``)."""
 
 MAX_EXTENDED_BYTES = 1024 * 1024
+_LATEST = 2**33
+"""The highest time of a file that is believed, in Unix s: what comes after it not every system can write."""
+
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _KNOWN = (*_FILES, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE)
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
@@ -34,6 +37,7 @@ class Member(NamedTuple):
     mode: int
     size: int
     link: str
+    modified: int = 0
 
 
 class TarSteps:
@@ -144,6 +148,7 @@ def _member(info: tarfile.TarInfo, extended: dict[str, str]) -> Member:
         mode=info.mode,
         size=int(size) if is_file else 0,
         link=inside(link, name) if info.type == tarfile.LNKTYPE else link,
+        modified=min(max(int(info.mtime), 0), _LATEST),
     )
 
 

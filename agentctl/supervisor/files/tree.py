@@ -21,7 +21,8 @@ from typing import Any
 from urllib.parse import quote
 
 from agentctl import errors
-from agentctl.supervisor.files.pack import pack
+from agentctl.supervisor.files import whole
+from agentctl.supervisor.files.pack import LeaveOut, pack
 from agentctl.supervisor.files.space import FileSpace, Place, told
 from agentctl.supervisor.files.stream import CHUNK_BYTES, consumed, in_thread, streamed
 from agentctl.supervisor.files.unpack import Unpacker
@@ -109,10 +110,12 @@ class Files:
         return {**named(place.path), "bytesWritten": written}
 
     @asynccontextmanager
-    async def pack(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def pack(
+        self, path: str, *, leave_out: LeaveOut = lambda member: False
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         """A directory (or one file) as a tar stream; see ``files_pack.pack``."""
         await in_thread(self._stat, path)
-        async with aclosing(streamed(pack(self._space, path))) as chunks:
+        async with aclosing(streamed(pack(self._space, path, leave_out=leave_out))) as chunks:
             yield chunks
 
     async def unpack(self, path: str, chunks: AsyncIterator[bytes]) -> Json:
@@ -270,7 +273,7 @@ def _linked(old: Place, new: Place) -> bool:
 def _renamed(old: Place, new: Place, overwrite: bool) -> None:
     if not overwrite and new.status_or_none() is not None:
         raise FileExistsError(17, "File exists")
-    os.rename(old.name, new.name, src_dir_fd=old.directory, dst_dir_fd=new.directory)
+    whole.rename(old.name, new.name, src_dir_fd=old.directory, dst_dir_fd=new.directory)
 
 
 def _replaced(path: str, content: bytes, old: str, new: str, everywhere: bool) -> tuple[bytes, int]:

@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 
 from agentctl import errors
+from agentctl.supervisor.files import whole
 from agentctl.supervisor.files.space import Place, open_below, told
 from agentctl.supervisor.files.tar import Member, TarSteps, padding
 from agentctl.supervisor.files.write import MODE_BITS, temporary_name
@@ -29,12 +30,14 @@ class Unpacker:
     any case ``close``; closed without ``finish``, nothing was changed. All methods block.
 
     Symbolic links are made as the archive has them, and nothing is ever written through one. Modes of files and of new
-    directories are kept, but for set-id and sticky bits. Raise ``UsageError`` for a bad archive, ``AlreadyExists``
-    where a file and a directory would have the same name, ``DiskFull``.
+    directories are kept, but for set-id and sticky bits; times of files only with ``times``. Raise
+    ``UsageError`` for a bad archive, ``AlreadyExists`` where a file and a directory would have the same name,
+    ``DiskFull``.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *, times: bool = False) -> None:
         self._path = place.path
+        self._times = times
         self._paths: list[str] = []
         self._count = 0
         self._modes: list[tuple[str, int]] = []
@@ -183,7 +186,9 @@ class Unpacker:
                 left -= len(data)
                 while data:
                     data = data[os.write(fd, data) :]
-            os.fchmod(fd, member.mode & MODE_BITS)
+            whole.set_mode(fd, member.mode & MODE_BITS)
+            if self._times:
+                whole.set_times(fd, member.modified)
         finally:
             os.close(fd)
         yield from self._tar.skip(padding(member.size))
@@ -214,12 +219,17 @@ def _merge(new: int, old: int, prefix: str = "") -> Iterator[str]:
             with _both(new, old, name) as (below, beside):
                 yield from _merge(below, beside, f"{prefix}{name}/")
         else:
-            os.rename(name, name, src_dir_fd=new, dst_dir_fd=old)
+            whole.rename(name, name, src_dir_fd=new, dst_dir_fd=old)
 
 
 def _listed(directory: int) -> list[tuple[str, bool]]:
-    with os.scandir(directory) as entries:
-        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    """Opened anew: some volumes show in a directory what was there when it was opened."""
+    fd = os.open(".", _DIRECTORY, dir_fd=directory)
+    try:
+        with os.scandir(fd) as entries:
+            return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    finally:
+        os.close(fd)
 
 
 def _status(directory: int, name: str) -> os.stat_result | None:
@@ -252,6 +262,6 @@ def _set_mode(target: int, name: str, mode: int) -> None:
     finally:
         os.close(parent)
     try:
-        os.fchmod(fd, mode & MODE_BITS)
+        whole.set_mode(fd, mode & MODE_BITS)
     finally:
         os.close(fd)

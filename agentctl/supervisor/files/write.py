@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from agentctl import errors
+from agentctl.supervisor.files import whole
 from agentctl.supervisor.files.space import Place, told
 
 _MOST_AT_ONCE = 1000  # of buffers in one writev; the limit is 1024
@@ -34,6 +35,7 @@ class NewFile:
         self._place = place
         self._expect = expect
         self._temporary: str | None = None
+        self._is_spooled = False
         with told(place.path):
             there = place.status_or_none()
             if there is not None and not stat.S_ISREG(there.st_mode):
@@ -43,7 +45,7 @@ class NewFile:
             if mode is None and there is not None:
                 mode = there.st_mode
             if mode is not None:
-                os.fchmod(self._fd, mode & MODE_BITS)
+                whole.set_mode(self._fd, mode & MODE_BITS)
 
     def __enter__(self) -> Self:
         return self
@@ -67,13 +69,21 @@ class NewFile:
         """Let it appear under its name. Raise ``Conflict`` when the file there is another one by now."""
         place = self._place
         with told(place.path):
+            if self._is_spooled:
+                self._check()
+                whole.write_from(self._fd, place.name, place.directory)
+                return
             if self._temporary is None:
                 self._temporary = temporary_name()
                 os.link(f"/proc/self/fd/{self._fd}", self._temporary, dst_dir_fd=place.directory, follow_symlinks=True)
-            if self._expect is not None and _changed(place.status_or_none(), self._expect):
-                raise errors.Conflict(f"{place.path} was changed by someone else at the same time; nothing was done.")
+            self._check()
             os.rename(self._temporary, place.name, src_dir_fd=place.directory, dst_dir_fd=place.directory)
             self._temporary = None
+
+    def _check(self) -> None:
+        place = self._place
+        if self._expect is not None and _changed(place.status_or_none(), self._expect):
+            raise errors.Conflict(f"{place.path} was changed by someone else at the same time; nothing was done.")
 
     def _opened(self) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC
@@ -83,8 +93,17 @@ class NewFile:
             except OSError as e:
                 if e.errno not in _UNNAMED_UNSUPPORTED:
                     raise
-        self._temporary = temporary_name()
-        return os.open(self._temporary, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=self._place.directory)
+        name = temporary_name()
+        try:
+            fd = os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=self._place.directory)
+        except OSError as e:
+            spooled = whole.spool(self._place.directory) if e.errno in whole.UNABLE else None
+            if spooled is None:
+                raise
+            self._is_spooled = True
+            return spooled
+        self._temporary = name
+        return fd
 
 
 def temporary_name() -> str:

@@ -70,14 +70,13 @@ class Cursor:
 
     def page(self, last: int, *, limit: int | None = None, max_bytes: int = PAGE_BYTES, raw: bool) -> list[Record]:
         """The next records up to number ``last``; ``[]`` when there are none now."""
-        while self.after < last and self._place():
-            page = self._read(last, limit, max_bytes, raw)
-            if page:
-                self.after = page[-1].sequence
-                return page
-            if not self._next_segment():
-                break
-        return []
+        first, lines = self._lines(last, limit, max_bytes)
+        return _records(first, lines, raw) if lines else []
+
+    def copy(self, last: int, *, max_bytes: int = PAGE_BYTES) -> bytes:
+        """The same as they are in the file; ``after`` is the number of the last of them then."""
+        _, lines = self._lines(last, None, max_bytes)
+        return b"\n".join([*lines, b""])
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -137,7 +136,18 @@ class Cursor:
             self._next += step
             count -= step
 
-    def _read(self, last: int, limit: int | None, max_bytes: int, raw: bool) -> list[Record]:
+    def _lines(self, last: int, limit: int | None, max_bytes: int) -> tuple[int, list[bytes]]:
+        """The next records as lines, and the first one's number."""
+        while self.after < last and self._place():
+            first, lines = self._next, self._read(last, limit, max_bytes)
+            if lines:
+                self.after = self._next - 1
+                return first, lines
+            if not self._next_segment():
+                break
+        return 0, []
+
+    def _read(self, last: int, limit: int | None, max_bytes: int) -> list[bytes]:
         last = min(last, self._end())
         if self._next > last:
             return []
@@ -146,10 +156,9 @@ class Cursor:
         if allowed < len(lines):
             lines = lines[:allowed]
             size = sum(map(len, lines)) + allowed
-        first = self._next
         self._offset += size
         self._next += allowed
-        return _records(first, lines, raw)
+        return lines
 
 
 def _records(first: int, lines: list[bytes], raw: bool) -> list[Record]:

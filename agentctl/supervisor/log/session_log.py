@@ -59,12 +59,16 @@ class SessionLog:
         self._redact = redact
         self._news = News()
         self._closed = False
+        self.noted: Callable[[bool], None] | None = None
+        """Called after each append, with whether that was durable."""
         with said_as_ours(directory), ExitStack() as undo:
             open_directory(directory)
             self._lock = LogLock(directory, session_id, fencing)
             undo.callback(self._lock.close)
             self._segments = list_segments(directory)
             held, torn = repair(self._segments)
+            self.held = held
+            """The last record that was there when the log was opened."""
             self._last = max(held, min_sequence)
             self._writer = SegmentWriter(directory, self._segments, segment_bytes)
             undo.callback(self._writer.close)
@@ -130,6 +134,8 @@ class SessionLog:
             self._lock.check()  # since the first look we may have been stopped for a long time
         self._last += len(records)
         self._news.tell()
+        if self.noted is not None:
+            self.noted(durable)
         return self._last
 
     def read(

@@ -1,0 +1,1 @@
+"""The way out of a sandbox that may reach some hosts only: a forward proxy, in a container of its own."""

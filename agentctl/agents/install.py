@@ -7,8 +7,9 @@ import json
 import secrets
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentctl.agents import node, npm, platform
 from agentctl.agents.installed import Installed, installed, write_manifest
@@ -19,7 +20,7 @@ from agentctl.agents.schema import AgentRecipe
 from agentctl.errors import InstallFailed, Unsupported
 from agentctl.paths import StatePaths
 
-__all__ = ["Installed", "install", "installed", "uninstall"]
+__all__ = ["Installed", "install", "install_for", "installed", "uninstall"]
 
 
 def _quiet(_phase: str, _done: int | None, _total: int | None) -> None:
@@ -52,17 +53,50 @@ async def install(
     if recipe.install.node:
         minimum = recipe.install.node
         runtime = await node.ensure_node(paths, minimum, registry=registry, progress=progress, own=own_node)
-    root = paths.agents / recipe.name
-    async with place_lock(root, progress):
-        now = installed(paths, recipe.name, recipe.version)
-        if now and _usable(now) and (not reinstall or now != before):
+    job = _Job(recipe, None, runtime, registry, progress)
+    return await _installed_anew(paths, job, lambda now: _usable(now) and (not reinstall or now != before))
+
+
+async def install_for(
+    paths: StatePaths, name: str, target: str, *, registry: str | None = None, progress: Progress = _quiet
+) -> Installed:
+    """The same for containers of the platform ``target``, without a Node. Where it is this machine's, they share
+    the install, which then comes with our own Node, where there is one."""
+    recipe = find(name)
+    _check_installable(recipe)
+    there = installed(paths, recipe.name, recipe.version, platform=target)
+    if there:
+        return there
+    if target == platform.npm_platform():
+        return await install(paths, name, own_node=node.has_own(target), registry=registry, progress=progress)
+    paths.ensure()
+    return await _installed_anew(paths, _Job(recipe, target, None, registry, progress), lambda _: True)
+
+
+class _Job(NamedTuple):
+    """What to install; ``target`` None is this machine's platform."""
+
+    recipe: AgentRecipe
+    target: str | None
+    runtime: node.NodeRuntime | None
+    registry: str | None
+    progress: Progress
+
+
+async def _installed_anew(paths: StatePaths, job: _Job, will_do: Callable[[Installed], bool]) -> Installed:
+    """Install under the lock, unless another did it meanwhile."""
+    recipe = job.recipe
+    root = platform.agents_root(paths, job.target) / recipe.name
+    async with place_lock(root, job.progress):
+        now = installed(paths, recipe.name, recipe.version, platform=job.target)
+        if now and will_do(now):
             return now
         async with new_place(root, recipe.version) as place:
-            await _fill(place, recipe, registry, progress)
-            await asyncio.to_thread(_finish, place, recipe, runtime)
-    done = installed(paths, recipe.name, recipe.version)
+            await _fill(place, job)
+            await asyncio.to_thread(_finish, place, job)
+    done = installed(paths, recipe.name, recipe.version, platform=job.target)
     assert done is not None
-    progress(f"{recipe.title} {recipe.version}", done.size_bytes, done.size_bytes)
+    job.progress(f"{recipe.title} {recipe.version}", done.size_bytes, done.size_bytes)
     return done
 
 
@@ -82,31 +116,34 @@ def _check_installable(recipe: AgentRecipe) -> None:
         )
 
 
-async def _fill(place: Path, recipe: AgentRecipe, registry: str | None, progress: Progress) -> None:
+async def _fill(place: Path, job: _Job) -> None:
+    recipe = job.recipe
     await npm.install(
         place,
-        tuple(resolve(package) for package in recipe.install.packages),
-        registry=registry,
+        _resolved(recipe.install.packages, job.target),
+        registry=job.registry,
         size_bytes=recipe.install.size_mb * 1_000_000 or None,
-        label=f"{recipe.title} {recipe.version}",
-        progress=progress,
+        label=f"{recipe.title} {recipe.version}" + (f" for {job.target}" if job.target else ""),
+        progress=job.progress,
+        platform=job.target,
     )
 
 
-def resolve(text: str) -> str:
-    """A package or path of a recipe with this machine's platform filled in."""
-    return text.replace("{platform}", platform.npm_platform())
+def _resolved(texts: tuple[str, ...], target: str | None) -> tuple[str, ...]:
+    """Packages or paths of a recipe with the platform filled in."""
+    return tuple(text.replace("{platform}", target or platform.npm_platform()) for text in texts)
 
 
-def _finish(place: Path, recipe: AgentRecipe, runtime: node.NodeRuntime | None) -> None:
+def _finish(place: Path, job: _Job) -> None:
     """Check what npm did and write the manifest, last of all."""
+    recipe, runtime = job.recipe, job.runtime
     modules = place / "node_modules"
-    for relative in map(resolve, recipe.install.verify):
+    for relative in _resolved(recipe.install.verify, job.target):
         if not (modules / relative).exists():
             raise InstallFailed(f"npm installed {recipe.title}, but {relative} is missing.", details={"path": relative})
     lock = json.loads((place / "package-lock.json").read_text())["packages"]
     packages, integrity = {}, {}
-    for wanted in map(resolve, recipe.install.packages):
+    for wanted in _resolved(recipe.install.packages, job.target):
         name, _, version = wanted.rpartition("@")
         packages[name] = _installed_version(lock, name, version)
         integrity[name] = str(lock[f"node_modules/{name}"].get("integrity", ""))
@@ -142,19 +179,23 @@ def _node_reference(place: Path, runtime: node.NodeRuntime | None) -> Path | Non
 
 
 async def uninstall(paths: StatePaths, name: str) -> list[str]:
-    """Remove every installed version of ``name`` and return which there were; none is fine.
+    """Remove every installed version of ``name``, those for containers too, and return which there were; none is fine.
 
     Our own Node goes with the last agent that runs on it.
     """
     recipe = find(name)
-    root = paths.agents / recipe.name
-    if not root.is_dir():
-        return []
-    async with place_lock(root, _quiet):
-        removed = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        await asyncio.to_thread(_remove, root, removed)
-    await asyncio.to_thread(_remove_unused_node, paths)
-    return removed
+    removed: set[str] = set()
+    for agents in (paths.agents, *paths.agents_for("").glob("*")):
+        root = agents / recipe.name
+        if not root.is_dir():
+            continue
+        async with place_lock(root, _quiet):
+            there = [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+            await asyncio.to_thread(_remove, root, there)
+        removed.update(there)
+    if removed:
+        await asyncio.to_thread(_remove_unused_node, paths)
+    return sorted(removed)
 
 
 def _remove(root: Path, versions: list[str]) -> None:
@@ -166,11 +207,14 @@ def _remove(root: Path, versions: list[str]) -> None:
 
 def _remove_unused_node(paths: StatePaths) -> None:
     root = paths.agents / "node"
-    used = any(root.resolve() in one.node.resolve().parents for one in _all_installed(paths) if one.node)
+    used = any(root.resolve() in one.node.resolve().parents for one in _all_installed(paths, None) if one.node)
     if root.is_dir() and not used:
         shutil.rmtree(root, ignore_errors=True)
+    for agents in paths.agents_for("").glob("*"):
+        if not _all_installed(paths, agents.name):
+            shutil.rmtree(agents / "node", ignore_errors=True)
 
 
-def _all_installed(paths: StatePaths) -> list[Installed]:
-    folders = [folder for folder in paths.agents.iterdir() if folder.is_dir()]
-    return [one for folder in folders if (one := installed(paths, folder.name)) is not None]
+def _all_installed(paths: StatePaths, target: str | None) -> list[Installed]:
+    folders = platform.agents_root(paths, target).glob("*")
+    return [one for folder in folders if (one := installed(paths, folder.name, platform=target)) is not None]

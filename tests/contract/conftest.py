@@ -46,10 +46,22 @@ def docker_provider(request, paths, docker_engine, docker_api, known_images, mon
     clear(docker_api, installation(paths))
 
 
-@pytest.fixture(params=["unix_local", "docker"])
+@pytest.fixture
+async def modal_provider(paths, modal):
+    provider = open_provider("modal", paths)
+    yield provider
+    await provider.sdk.close()
+
+
+@pytest.fixture
+def daytona_provider(paths, daytona):
+    return open_provider("daytona", paths)
+
+
+@pytest.fixture(params=["unix_local", "docker", "modal", "daytona"])
 def provider(request, paths):
-    if request.param == "docker":
-        return request.getfixturevalue("docker_provider")
+    if request.param in ("docker", "modal", "daytona"):
+        return request.getfixturevalue(f"{request.param}_provider")
     return open_provider(request.param, paths)
 
 
@@ -58,7 +70,50 @@ def files(request, provider):
     """The files of the provider's volumes, behind its back."""
     if provider.name == "docker":
         return VolumeFiles(request.getfixturevalue("docker_api"), request.getfixturevalue("docker_image"))
+    if provider.name == "modal":
+        return ModalFiles(request.getfixturevalue("modal"))
+    if provider.name == "daytona":
+        return DaytonaFiles(request.getfixturevalue("daytona"))
     return LocalFiles(provider)
+
+
+class DaytonaFiles:
+    """The files of volumes as the emulator has them: HOME and log as they are kept."""
+
+    def __init__(self, emulator):
+        self._emulator = emulator
+
+    def write(self, volume, relative, text):
+        path = self._path(volume, relative)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def read(self, volume, relative):
+        path = self._path(volume, relative)
+        return path.read_text() if path.exists() else None
+
+    def _path(self, volume, relative):
+        return self._emulator.volume_path(volume.handle["volume"]) / relative
+
+
+class ModalFiles:
+    """The files of volumes as the emulator has them. A log is there as it is kept."""
+
+    def __init__(self, emulator):
+        self._volumes = emulator.volumes
+
+    def write(self, volume, relative, text):
+        path = self._path(volume, relative)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def read(self, volume, relative):
+        path = self._path(volume, relative)
+        return path.read_text() if path.exists() else None
+
+    def _path(self, volume, relative):
+        kind = "logs" if "/log/" in relative else "homes"
+        return self._volumes.place(volume.handle[kind]) / relative
 
 
 def boot_of(sandbox_id, **fields):
@@ -69,7 +124,8 @@ def boot_of(sandbox_id, **fields):
 @pytest.fixture
 async def spec_of(request, provider):
     """Make a SandboxSpec on a volume of its own."""
-    image = request.getfixturevalue("docker_image") if provider.name == "docker" else None
+    images = {"docker": lambda: request.getfixturevalue("docker_image"), "modal": lambda: "python:3.12"}
+    image = images.get(provider.name, lambda: None)()
     volume = await provider.volume_create("default")
 
     def make(*, labels=None, **boot):

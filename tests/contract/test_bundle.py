@@ -108,7 +108,8 @@ def test_serve_without_a_boot_line_just_ends(runtime, tmp_path, form):
 def test_an_unknown_entry_point_is_a_usage_error(runtime, argv):
     done = run(runtime / "__main__.py", *argv)
     assert done.returncode == 2
-    assert "serve|bridge|mock-agent" in done.stderr
+    assert "serve|bridge|" in done.stderr
+    assert "|mock-agent" in done.stderr
 
 
 @pytest.fixture

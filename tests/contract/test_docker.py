@@ -90,9 +90,10 @@ async def test_without_an_engine_check_says_how_to_get_one(provider, monkeypatch
 
 
 async def test_without_the_sdk_check_says_how_to_get_it(provider, monkeypatch):
-    monkeypatch.setitem(sys.modules, "docker", None)
-    with pytest.raises(errors.ProviderUnavailable) as caught:
-        await provider.check()
+    with monkeypatch.context() as hidden:
+        hidden.setitem(sys.modules, "docker", None)
+        with pytest.raises(errors.ProviderUnavailable) as caught:
+            await provider.check()
     assert "agentctl[docker]" in caught.value.hint
 
 

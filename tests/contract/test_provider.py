@@ -18,7 +18,7 @@ async def test_an_unknown_provider_is_answered_with_what_there_is(paths):
     with pytest.raises(ProviderNotFound) as caught:
         open_provider("unix-local", paths)
     assert "Did you mean unix_local?" in caught.value.hint
-    assert caught.value.details["providers"] == ["docker", "unix_local"]
+    assert caught.value.details["providers"] == ["daytona", "docker", "modal", "unix_local"]
 
 
 async def test_a_usable_backend_passes_its_check(provider):

@@ -178,14 +178,22 @@ def test_an_unknown_session_is_answered_with_near_names(store):
     assert "'frontend'" in caught.value.hint
 
 
-def test_last_is_the_session_updated_last(store):
-    with pytest.raises(SessionNotFound):
+def test_last_is_the_session_used_or_created_last_and_never_an_ephemeral_one(store):
+    store.add_session(a_session("thrown-away", at=9.0, ephemeral=True))
+    with pytest.raises(SessionNotFound, match="There is no session yet"):
         store.session("@last")
     old, new = a_session("old", at=1.0), a_session("new", at=2.0)
-    store.add_session(old)
     store.add_session(new)
+    store.add_session(old)
     assert store.session("@last").name == "new"
-    store.update_session(old.id, title="busy again")
+    store.add_events(old.id, [(1, b"{}")])  # what went on by itself, or was only looked at, is no use
+    store.update_session(old.id, status="hibernated")
+    assert store.session("@last").name == "new"
+    store.update_session(old.id, used_at=3.0)
+    assert store.session("@last").name == "old"
+    store.add_session(a_session("newest", at=4.0))
+    assert store.session("@last").name == "newest"
+    store.delete_session(store.session("@last").id)
     assert store.session("@last").name == "old"
 
 

@@ -1,0 +1,122 @@
+"""What sandboxes left at Daytona: sandboxes in any state, helpers that work on volumes or make snapshots, and this
+state directory's volumes. A volume bears no labels, so that of others nothing can be told.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from agentctl.errors import AgentctlError, Conflict, NotFound, VolumeNotFound
+from agentctl.providers.daytona import place
+from agentctl.providers.daytona.boot import run
+from agentctl.providers.daytona.client import Account, call, connected
+from agentctl.providers.daytona.create import deleted
+from agentctl.providers.daytona.provider import DaytonaProvider, found_of, listed
+from agentctl.providers.daytona.states import FAILED, status_of
+from agentctl.providers.daytona.volumes import timestamp
+from agentctl.providers.leftover import Leftover, Status
+
+Json = dict[str, Any]
+_LOOK_S = 20
+_NEWEST = "import os,sys;top=sys.argv[1];print(max(os.stat(f).st_mtime for f in (top,*os.scandir(top))))"
+
+
+class DaytonaSweep(DaytonaProvider):
+    """Implements ``Sweeping``. A sandbox's handle is the provider's, and so is a volume's."""
+
+    async def leftovers(self, origin: str) -> AsyncIterator[Leftover]:
+        account = Account.of(os.environ)
+        async with connected(account) as daytona:
+            found = await _bearing(daytona, place.label_filter({"origin": origin}, self.installation))
+            found |= await _bearing(daytona, {place.INSTALLATION: self.installation})
+        for sandbox in found.values():
+            # Daytona's list may lag behind what it made and unmade.
+            if _origin(sandbox) in (None, origin) and status_of(sandbox)[0] != "missing":
+                yield self._leftover(account, sandbox)
+        for volume in await self.volume_list():
+            yield Leftover(
+                kind="volume",
+                id=volume.name,
+                handle=volume.handle,
+                labels={},
+                sandbox_id=None,
+                created_at=volume.created_at or None,
+                status="stopped",
+                own=True,
+            )
+
+    def _leftover(self, account: Account, sandbox: Any) -> Leftover:
+        sandbox_id = sandbox.labels.get(place.SANDBOX)
+        own = sandbox.labels.get(place.INSTALLATION) == self.installation
+        return Leftover(
+            kind="helper" if sandbox_id is None else "sandbox",
+            id=sandbox.name,
+            handle=self._handle(account, sandbox.id, sandbox_id or ""),
+            labels=place.users_labels(sandbox.labels),
+            sandbox_id=sandbox_id,
+            created_at=timestamp(sandbox.created_at),
+            status=_status(sandbox),
+            own=own,
+            active_at=None if own else timestamp(sandbox.last_activity_at),
+        )
+
+    async def leftover_now(self, leftover: Leftover) -> Leftover | None:
+        """Of one that is not ours, its log tells when it was last active: what Daytona knows of may be our own look.
+        Raise ``Conflict`` when it bears other labels than it did."""
+        if leftover.kind == "volume":
+            return leftover if leftover.id in [volume.name for volume in await self.volume_list()] else None
+        account = self.account(leftover.handle["api_url"])
+        async with connected(account) as daytona:
+            with suppress(NotFound):
+                sandbox = await found_of(daytona, leftover.handle)
+                if status_of(sandbox)[0] == "missing":
+                    return None
+                now = self._leftover(account, sandbox)
+                if (now.sandbox_id, now.labels, now.own) != (leftover.sandbox_id, leftover.labels, leftover.own):
+                    raise Conflict(f"The sandbox {leftover.id} was given other labels meanwhile.")
+                if now.own or now.status != "running":
+                    return now
+                return replace(now, active_at=await _log_written_at(sandbox) or now.active_at)
+        return None
+
+    async def remove_leftover(self, leftover: Leftover) -> None:
+        if leftover.kind == "sandbox":
+            await self.remove(leftover.handle, at_once=True)
+            return
+        if leftover.kind == "helper":
+            async with connected(self.account(leftover.handle["api_url"])) as daytona:
+                with suppress(NotFound):
+                    await deleted(await found_of(daytona, leftover.handle))
+            return
+        for volume in await self.volume_list():
+            if volume.name == leftover.id:
+                with suppress(VolumeNotFound):
+                    await self.volume_remove(volume)
+
+
+async def _bearing(daytona: Any, labels: dict[str, str]) -> dict[str, Any]:
+    """By Daytona's ids. Its filter is not taken for granted: what is found may be deleted."""
+    found = await call("list sandboxes", lambda: listed(daytona, labels))
+    return {sandbox.id: sandbox for sandbox in found if labels.items() <= sandbox.labels.items()}
+
+
+def _status(sandbox: Any) -> Status:
+    if str(getattr(sandbox.state, "value", sandbox.state)) in FAILED:
+        return "failed"
+    return "running" if status_of(sandbox)[0] == "running" else "stopped"
+
+
+def _origin(sandbox: Any) -> str | None:
+    return place.users_labels(sandbox.labels).get("origin")
+
+
+async def _log_written_at(sandbox: Any) -> float | None:
+    with suppress(AgentctlError, ValueError):
+        script = f"python3 -IS -c '{_NEWEST}' {place.LOG}"
+        code, said = await run(sandbox, "look at its log", script, _LOOK_S)
+        return float(said) if code == 0 else None
+    return None

@@ -1,0 +1,97 @@
+"""Where things are in a daytona sandbox, and what it is called and labelled."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from typing import Any
+
+from agentctl import __version__
+from agentctl.providers.base import Layout, SandboxSpec
+from agentctl.wire import SANDBOX_ENV
+
+Json = dict[str, Any]
+PLACE = "/opt/agentctl"
+RUNTIME = f"{PLACE}/runtime"
+AGENTS = f"{PLACE}/agents"
+RUN = f"{PLACE}/run"
+TOKEN = f"{RUN}/token"
+ENDED = f"{RUN}/ended"
+LOG = f"{PLACE}/log"
+HOME = "/home/agent"
+TMP = "/tmp"  # noqa: S108 - the sandbox's own
+KEPT = "/vol"
+"""What of the volume a session's sandbox has: ``agents/<session>``."""
+
+WHOLE = "/volume"
+"""Where a sandbox that only works on a volume has all of it."""
+
+LAYOUT = Layout(python="python3", runtime=RUNTIME, agents=AGENTS)
+
+INSTALLATION = "agentctl.installation"
+SANDBOX = "agentctl.sandbox"
+ATTEMPT = "agentctl.attempt"
+CREATED_AT = "agentctl.created-at"
+VERSION = "agentctl.version"
+ROLE = "agentctl.role"
+_USERS = "agentctl.label."
+_ORIGIN = "origin"
+_FIRST_PORT, _PORTS = 10_240, 20_000
+"""Below the ports that systems give away by themselves."""
+
+_NOT_PASSED = {"HOME", "PWD", "OLDPWD", "SHLVL", "_", "TMPDIR"}
+
+
+def name_of(sandbox_id: str) -> str:
+    """Its name at Daytona, known before it is made: it is what a lost one is found by."""
+    return f"agentctl-{sandbox_id.replace('_', '-')}"
+
+
+def port_of(sandbox_id: str) -> int:
+    """Where its supervisor listens, on the loopback that Daytona's proxy reaches: one that what the user runs there
+    hardly wants."""
+    return _FIRST_PORT + zlib.crc32(sandbox_id.encode()) % _PORTS
+
+
+def labels_of(spec: SandboxSpec, installation: str, attempt: str) -> dict[str, str]:
+    """``attempt`` tells what one call of create made from all else."""
+    return {
+        **own_labels(installation, attempt),
+        SANDBOX: spec.sandbox_id,
+        **{f"{_USERS}{name}": value for name, value in spec.labels.items()},
+    }
+
+
+def own_labels(installation: str, attempt: str) -> dict[str, str]:
+    return {
+        INSTALLATION: installation,
+        ATTEMPT: attempt,
+        CREATED_AT: str(int(time.time())),
+        VERSION: __version__,
+    }
+
+
+def users_labels(labels: dict[str, str]) -> dict[str, str]:
+    return {name.removeprefix(_USERS): value for name, value in labels.items() if name.startswith(_USERS)}
+
+
+def label_filter(labels: dict[str, str], installation: str) -> dict[str, str]:
+    """What Daytona is asked for. The origin says as well as the installation whose a sandbox is, and machines that
+    share a store have it in common."""
+    wanted = {f"{_USERS}{name}": value for name, value in labels.items()}
+    return wanted if _ORIGIN in labels else {INSTALLATION: installation, **wanted}
+
+
+def environment(sandbox_id: str, given: dict[str, str], machine: dict[str, str]) -> dict[str, str]:
+    """The whole environment of agents: the machine's, then the session's, then what makes the sandbox a sandbox."""
+    passed = {k: v for k, v in machine.items() if k not in _NOT_PASSED and not k.startswith("DAYTONA_")}
+    own = {
+        "HOME": HOME,
+        "TMPDIR": TMP,
+        "XDG_CONFIG_HOME": f"{HOME}/.config",
+        "XDG_DATA_HOME": f"{HOME}/.local/share",
+        "XDG_STATE_HOME": f"{HOME}/.local/state",
+        "XDG_CACHE_HOME": f"{HOME}/.cache",
+        SANDBOX_ENV: sandbox_id,
+    }
+    return {"TERM": "dumb", **passed, **given, **own}

@@ -1,0 +1,96 @@
+"""Into a volume with no session's sandbox: through one that exists for a moment, has all of the volume and no network.
+
+Daytona ends and deletes it by itself when whoever made it dies: after five idle minutes, and within the hour.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+import shlex
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from agentctl import ids
+from agentctl.errors import SandboxError
+from agentctl.providers.daytona import boot as booting
+from agentctl.providers.daytona.client import call
+from agentctl.providers.daytona.create import SNAPSHOT_S, deleted, made
+from agentctl.providers.daytona.place import ROLE, WHOLE, name_of, own_labels
+from agentctl.providers.daytona.request import snapshot_of
+from agentctl.providers.finish import finished
+
+Json = dict[str, Any]
+IDLE_MIN, TTL_MIN = 5, 60
+WORK_S = 280
+"""Daytona cuts one command off at five minutes."""
+
+_ARCHIVE = "/tmp/agentctl-reading.tgz"  # noqa: S108 - of a sandbox of our own
+
+
+@asynccontextmanager
+async def shelf(daytona: Any, volume_id: str, installation: str) -> AsyncIterator[Any]:
+    """An ``AsyncSandbox`` that has the volume at ``WHOLE``, for as long as the block lasts."""
+    sandbox = await made(daytona, _params(volume_id, installation), timeout_s=SNAPSHOT_S)
+    try:
+        yield sandbox
+    finally:
+        await finished(deleted(sandbox))
+
+
+def _params(volume_id: str, installation: str) -> Any:
+    import daytona as sdk
+
+    return sdk.CreateSandboxFromSnapshotParams(
+        name=name_of(ids.new_id("fil")),
+        snapshot=snapshot_of(None),
+        labels={**own_labels(installation, secrets.token_hex(8)), ROLE: "shelf"},
+        volumes=[sdk.VolumeMount(volume_id=volume_id, mount_path=WHOLE)],
+        auto_stop_interval=IDLE_MIN,
+        auto_delete_interval=0,
+        ttl_minutes=TTL_MIN,
+        network_block_all=True,
+    )
+
+
+async def fetch(sandbox: Any, relative: str, target: Path) -> None:
+    """Copy the files of a directory of the volume to ``target``, which stays missing when that is."""
+    place = shlex.quote(f"{WHOLE}/{relative}")
+    script = f"[ -d {place} ] || {{ rm -f {_ARCHIVE}; exit 0; }}; tar -C {place} -czf {_ARCHIVE} . && echo packed"
+    code, said = await booting.run(sandbox, "read from the volume", script, WORK_S)
+    if code != 0:
+        raise SandboxError(f"{relative} could not be read from the volume: {said.strip()[-300:]}")
+    if "packed" not in said:
+        return
+    archive = await call("read from the volume", lambda: sandbox.fs.download_file(_ARCHIVE))
+    unpack_files(archive, target)
+
+
+def unpack_files(archive: bytes, target: Path) -> None:
+    """Only plain files and directories, each at its place below ``target``: links in it are somebody else's."""
+    target.mkdir(mode=0o700, parents=True)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member in tar:
+            parts = PurePosixPath(member.name).parts
+            if ".." in parts or member.name.startswith("/"):
+                continue
+            path = target.joinpath(*parts)
+            if member.isdir():
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            elif member.isfile():
+                content = tar.extractfile(member)
+                assert content is not None, "a plain file has content"
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.write_bytes(content.read())
+
+
+async def delete_tree(sandbox: Any, relative: str) -> None:
+    """Delete what is at ``relative``; a missing one is fine, and no symbolic link is followed."""
+    place = shlex.quote(f"{WHOLE}/{relative}")
+    script = f"rm -rf {place} 2>/dev/null || {{ chmod -R u+rwx {place} && rm -rf {place}; }}"
+    code, said = await booting.run(sandbox, "delete from the volume", script, WORK_S)
+    if code != 0:
+        raise SandboxError(f"{relative} could not be deleted from the volume: {said.strip()[-300:]}")

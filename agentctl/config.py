@@ -1,4 +1,4 @@
-"""What a user set once instead of typing it each time: flags over environment over file over defaults.
+"""What a user set once instead of typing it each time: flags over environment over files over defaults.
 
 =============  =====================  ==============================================================================
 key            variable               meaning
@@ -15,8 +15,10 @@ registry       AGENTCTL_REGISTRY      the npm registry that agents are installed
 database_url   AGENTCTL_DATABASE_URL  a Postgres database that several machines share, instead of the state directory's
 =============  =====================  ==============================================================================
 
-The file is ``$AGENTCTL_CONFIG``, else ``agentctl/config.toml`` in the user's configuration directory: ``key = value``
-lines in TOML. A key that is not in the table is an error, since a misspelt one would silently do nothing.
+The user's file is ``$AGENTCTL_CONFIG``, else ``agentctl/config.toml`` in the user's configuration directory; a
+project's, ``agentctl.toml`` in the current directory or above, goes before it (``config_files.py``). Both have
+``key = value`` lines in TOML and ``[presets.NAME]`` tables of what a spec file holds, for ``--preset NAME``. A key that
+is not in the table is an error, since a misspelt one would silently do nothing.
 """
 
 from __future__ import annotations
@@ -26,13 +28,23 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from agentctl.config_files import HARMLESS, config_path, is_trusted, line_of, parse, project_path, read
 from agentctl.errors import UsageError
 from agentctl.model import PERMISSIONS, Permissions
 
 DEFAULT = "default"
 FLAG = "flag"
+PRESETS = "presets"
+Settings = dict[str, tuple[Any, str]]
+
+
+class Preset(NamedTuple):
+    """What a spec file would hold, from the table ``[presets.NAME]`` of the file ``path``."""
+
+    keys: dict[str, Any]
+    path: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,33 +62,58 @@ class Config:
     registry: str | None = None
     database_url: str | None = field(default=None, repr=False)
     _sources: Mapping[str, str] = field(default_factory=dict)
+    _presets: Mapping[str, Preset] = field(default_factory=dict)
+    _warnings: tuple[str, ...] = ()
 
     @classmethod
-    def load(cls, environ: Mapping[str, str] = os.environ, flags: Mapping[str, Any] | None = None) -> Config:
-        """Read the file and merge all sources; a flag that is None was not given, an empty variable is not set.
+    def load(
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        flags: Mapping[str, Any] | None = None,
+        directory: Path | None = None,
+    ) -> Config:
+        """Read the files and merge all sources; a flag that is None was not given, an empty variable is not set. The
+        project is that of ``directory``; None is none.
 
         Raise ``UsageError`` that names the file and line, the variable or the flag at fault.
         """
-        settings = _from_file(environ)
-        settings |= _from_environment(environ)
+        settings, presets = _of_user(environ)
+        warnings: tuple[str, ...] = ()
+        if directory is not None and (project := project_path(directory)) is not None:
+            its, its_presets, warnings = _of_project(project, environ)
+            settings |= its
+            presets |= its_presets
+        settings |= _of_environment(environ)
         settings |= {key: (value, FLAG) for key, value in (flags or {}).items() if value is not None}
-        values = {key: _READERS[key](value, key, source) for key, (value, source) in settings.items()}
-        return cls(**values, _sources={key: source for key, (_, source) in settings.items()})
+        values = {key: READERS[key](value, key, source) for key, (value, source) in settings.items()}
+        sources = {key: source for key, (_, source) in settings.items()}
+        return cls(**values, _sources=sources, _presets=presets, _warnings=warnings)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was found and does not count, to be told once."""
+        return self._warnings
+
+    @property
+    def presets(self) -> Mapping[str, Preset]:
+        """By name."""
+        return self._presets
+
+    def preset(self, name: str) -> Preset:
+        """Raise ``UsageError`` with the nearest names."""
+        if name not in self._presets:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, self._presets, n=1)
+            known = f"There is: {', '.join(self._presets)}." if self._presets else "Add a table [presets.NAME] first."
+            raise UsageError(
+                f"There is no preset {name!r}.", hint=f"Did you mean {near[0]!r}? {known}" if near else known
+            )
+        return self._presets[name]
 
     def origin_of(self, key: str) -> str:
         """Where the value of ``key`` comes from: ``flag``, the variable's name, ``FILE:LINE`` or ``default``."""
         return self._sources.get(key, DEFAULT)
-
-
-def config_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """The configuration file of this user, whether it exists or not."""
-    if environ.get("AGENTCTL_CONFIG"):
-        return Path(environ["AGENTCTL_CONFIG"]).expanduser().absolute()
-    if environ.get("XDG_CONFIG_HOME"):
-        return Path(environ["XDG_CONFIG_HOME"]) / "agentctl" / "config.toml"
-    from platformdirs import user_config_path
-
-    return user_config_path("agentctl", appauthor=False) / "config.toml"
 
 
 def duration_s(text: str) -> float:
@@ -90,53 +127,59 @@ def duration_s(text: str) -> float:
     return total
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
-    names = {key: f"AGENTCTL_{key.upper()}" for key in _READERS}
+def _of_environment(environ: Mapping[str, str]) -> Settings:
+    names = {key: f"AGENTCTL_{key.upper()}" for key in READERS}
     return {key: (environ[name], name) for key, name in names.items() if environ.get(name)}
 
 
-def _from_file(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+def _of_user(environ: Mapping[str, str]) -> tuple[Settings, dict[str, Preset]]:
     path = config_path(environ)
     try:
-        text = path.read_text(encoding="utf-8")
+        return _checked(read(path), path)
     except (FileNotFoundError, NotADirectoryError):
         if environ.get("AGENTCTL_CONFIG"):
             raise UsageError(f"There is no configuration file {path}.", hint="AGENTCTL_CONFIG names it.") from None
-        return {}
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"Cannot read the configuration file {path}: {e}.") from e
-    settings = {}
-    for key, value in _parse(text, path).items():
-        place = f"{path}:{_line_of(key, text)}"
-        if key not in _READERS:
-            raise _unknown(key, place)
-        settings[key] = (value, place)
-    return settings
+        return {}, {}
 
 
-def _parse(text: str, path: Path) -> dict[str, Any]:
-    import tomllib
-
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise UsageError(f"The configuration file {path} is not TOML: {e}.", hint='Write `key = "value"` lines.') from e
-
-
-def _line_of(key: str, text: str) -> int:
-    """The line that sets ``key``, as a plain or quoted key or as a table; 1 when it is written in another way."""
-    pattern = re.compile(rf"\s*\[*\s*[\"']?{re.escape(key)}[\"']?\s*[=.\]]")
-    return next((number for number, line in enumerate(text.splitlines(), start=1) if pattern.match(line)), 1)
+def _of_project(path: Path, environ: Mapping[str, str]) -> tuple[Settings, dict[str, Preset], tuple[str, ...]]:
+    text = read(path)
+    settings, presets = _checked(text, path)
+    ignored = [key for key in settings if key not in HARMLESS] + [f"{PRESETS}.{name}" for name in presets]
+    if not ignored or is_trusted(text, path, environ):
+        return settings, presets, ()
+    told = f"{path} is not trusted: {', '.join(ignored)} ignored. Read it, then: agentctl config trust"
+    return {key: found for key, found in settings.items() if key in HARMLESS}, {}, (told,)
 
 
-def _unknown(key: str, place: str) -> UsageError:
+def _checked(text: str, path: Path) -> tuple[Settings, dict[str, Preset]]:
+    settings: Settings = {}
+    presets: dict[str, Preset] = {}
+    for key, value in parse(text, path).items():
+        place = f"{path}:{line_of(key, text)}"
+        if key == PRESETS:
+            presets = _presets(value, path, place)
+        elif key not in READERS:
+            raise unknown(key, place)
+        else:
+            settings[key] = (value, place)
+    return settings, presets
+
+
+def _presets(tables: Any, path: Path, place: str) -> dict[str, Preset]:
+    if not isinstance(tables, dict) or not all(isinstance(keys, dict) for keys in tables.values()):
+        raise UsageError(f"{place}: presets are tables.", hint="Write [presets.NAME], and keys of a spec below it.")
+    return {name: Preset(keys, path) for name, keys in tables.items()}
+
+
+def unknown(key: str, place: str) -> UsageError:
     from difflib import get_close_matches
 
-    near = get_close_matches(key, _READERS, n=1)
+    near = get_close_matches(key, [*READERS, PRESETS], n=1)
     meant = f"Did you mean {near[0]!r}? " if near else ""
     return UsageError(
         f"{place}: there is no setting {key!r}.",
-        hint=f"{meant}Settings are: {', '.join(_READERS)}.",
+        hint=f"{meant}Settings are: {', '.join(READERS)}.",
         details={"key": key, "near": near, "place": place},
     )
 
@@ -175,7 +218,7 @@ def _invalid(value: Any, key: str, source: str, wanted: str) -> UsageError:
     )
 
 
-_READERS: dict[str, Callable[[Any, str, str], Any]] = {
+READERS: dict[str, Callable[[Any, str, str], Any]] = {
     "agent": _read_text,
     "model": _read_text,
     "mode": _read_text,

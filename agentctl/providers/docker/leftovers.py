@@ -1,0 +1,154 @@
+"""What sandboxes left in a Docker engine: containers, helpers, networks without containers, volumes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from agentctl.errors import NotFound, SandboxError
+from agentctl.providers.docker.backend import (
+    INSTALLATION,
+    PYTHON,
+    ROLE,
+    SANDBOX,
+    VOLUME,
+    Backend,
+    remove_container,
+    remove_labelled,
+)
+from agentctl.providers.docker.container import LOG, label_filters, users_labels
+from agentctl.providers.docker.engine import Engine
+from agentctl.providers.leftover import Leftover, Status
+from agentctl.providers.trees import remove_tree
+
+Json = dict[str, Any]
+_GRACE_S = 2
+_STATUSES: dict[str, Status] = {"running": "running", "paused": "paused", "created": "failed", "dead": "failed"}
+_NEWEST = "import os,sys;print(max(e.stat().st_mtime for e in os.scandir(sys.argv[1])))"
+
+
+class DockerSweep(Backend):
+    """Implements ``Sweeping``. A handle is ``{"engine": url, "id": the engine's own}``; a sandbox's is the provider's,
+    too."""
+
+    async def leftovers(self, origin: str) -> AsyncIterator[Leftover]:
+        engine = self.engine()
+        containers, networks, volumes = await engine.call("look for leftovers", lambda api: self._all(api, origin))
+        sandboxes: Json = {}
+        for about in sorted(containers, key=lambda about: ROLE in about["Labels"]):
+            if SANDBOX in about["Labels"]:
+                sandboxes.setdefault(about["Labels"][SANDBOX], about)
+            else:
+                yield self._container(engine, about, "helper")
+        for about in sandboxes.values():
+            yield await self._sandbox(engine, about)
+        for about in networks:
+            if about["Labels"].get(SANDBOX) not in sandboxes:
+                yield self._plain(engine, about, "network", about["Id"], about["Created"])
+        for about in volumes:
+            if VOLUME in about["Labels"]:
+                yield self._plain(engine, about, "volume", about["Name"], about["CreatedAt"])
+
+    def _all(self, api: Any, origin: str) -> tuple[list[Json], list[Json], list[Json]]:
+        """Containers, networks and volumes that bear the origin, or are this state directory's and bear none."""
+        found: tuple[Json, Json, Json] = ({}, {}, {})
+        for label in (*label_filters({"origin": origin}), self.own_label()):
+            wanted = {"label": [label]}
+            containers, networks = api.containers(all=True, filters=wanted), api.networks(filters=wanted)
+            volumes = api.volumes(filters=wanted)["Volumes"] or ()
+            for kind, answer in zip(found, (containers, networks, volumes), strict=True):
+                kind |= {about.get("Id") or about["Name"]: about for about in answer}
+        ours = [[a for a in kind.values() if _origin(a) in (None, origin)] for kind in found]
+        return ours[0], ours[1], ours[2]
+
+    def _container(self, engine: Engine, about: Json, kind: Any) -> Leftover:
+        return Leftover(
+            kind=kind,
+            id=about["Names"][0].removeprefix("/") if about["Names"] else about["Id"][:12],
+            handle={"engine": engine.url, "id": about["Id"], "container": about["Id"], **_sandbox_of(about)},
+            labels=users_labels(about["Labels"]),
+            sandbox_id=about["Labels"].get(SANDBOX),
+            created_at=float(about["Created"]) or None,
+            status=_STATUSES.get(about["State"], "stopped"),
+            own=about["Labels"].get(INSTALLATION) == self.installation,
+        )
+
+    async def _sandbox(self, engine: Engine, about: Json) -> Leftover:
+        found = self._container(engine, about, "sandbox")
+        if found.status != "running" or found.own or PYTHON not in about["Labels"]:
+            return found
+        # Nobody here has its token: when it last wrote to its log tells whether it lives.
+        argv = [about["Labels"][PYTHON], "-IS", "-c", _NEWEST, LOG]
+        with suppress(SandboxError, NotFound, ValueError):
+            said = await engine.call("look at its log", lambda api: _said(api, about["Id"], argv))
+            return replace(found, active_at=float(said))
+        return found
+
+    def _plain(self, engine: Engine, about: Json, kind: Any, id_: str, created: str) -> Leftover:
+        return Leftover(
+            kind=kind,
+            id=about["Name"],
+            handle={"engine": engine.url, "id": id_},
+            labels=users_labels(about["Labels"]),
+            sandbox_id=about["Labels"].get(SANDBOX),
+            created_at=datetime.fromisoformat(created).timestamp(),
+            status="stopped",
+            own=about["Labels"].get(INSTALLATION) == self.installation,
+        )
+
+    async def leftover_now(self, leftover: Leftover) -> Leftover | None:
+        async for found in self.leftovers(leftover.labels.get("origin", "")):
+            if found.kind == leftover.kind and found.id == leftover.id:
+                return found
+        return None
+
+    async def remove_leftover(self, leftover: Leftover) -> None:
+        engine = self.engine(leftover.handle["engine"])
+        if leftover.kind == "sandbox":
+            if leftover.status in ("running", "paused"):
+                with suppress(NotFound):
+                    await engine.call("stop the container", lambda api: _stop(api, leftover))
+            await remove_labelled(engine, f"{SANDBOX}={leftover.sandbox_id}")
+            if leftover.own and leftover.sandbox_id:
+                await asyncio.to_thread(remove_tree, self.run_dir(leftover.sandbox_id))
+            return
+        remove = {"helper": remove_container, "network": _remove_network, "volume": _remove_volume}[leftover.kind]
+        await engine.call(f"remove {leftover.id}", lambda api: remove(api, leftover.handle["id"]))
+
+
+def _sandbox_of(about: Json) -> Json:
+    return {"sandbox": about["Labels"][SANDBOX]} if SANDBOX in about["Labels"] else {}
+
+
+def _origin(about: Json) -> str | None:
+    return users_labels(about["Labels"] or {}).get("origin")
+
+
+def _said(api: Any, container: str, argv: list[str]) -> str:
+    made = api.exec_create(container, argv, user="0:0", stderr=False)
+    said: bytes = api.exec_start(made["Id"])
+    return said.decode()
+
+
+def _stop(api: Any, leftover: Leftover) -> None:
+    if leftover.status == "paused":
+        api.unpause(leftover.handle["id"])
+    api.stop(leftover.handle["id"], timeout=_GRACE_S)
+
+
+def _remove_network(api: Any, network: str) -> None:
+    from docker import errors as sdk
+
+    with suppress(sdk.NotFound):
+        api.remove_network(network)
+
+
+def _remove_volume(api: Any, volume: str) -> None:
+    from docker import errors as sdk
+
+    with suppress(sdk.NotFound):
+        api.remove_volume(volume)

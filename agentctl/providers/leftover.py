@@ -1,0 +1,49 @@
+"""What a backend has that no session may want any more: found by origin, looked at once more, removed.
+
+Whether something is wanted is not the provider's to say: the store, the supervisor and the age decide
+(``ops/orphans.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Kind = Literal["sandbox", "helper", "network", "processes", "socket", "volume"]
+Status = Literal["running", "paused", "stopped", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """``id`` is the backend's own name for it; with ``handle`` the provider finds it again;
+    that of a sandbox works in every call of ``Provider``. ``labels`` are those of
+    ``SandboxSpec``, as far as it bears any. ``created_at`` None: the backend does not say. ``active_at`` is the last
+    sign of life that the backend knows of. ``own``: made by this very state directory, whose store knows all it wants.
+    A ``failed`` one never came up, or came down with processes left.
+    """
+
+    kind: Kind
+    id: str
+    handle: dict[str, Any]
+    labels: dict[str, str]
+    sandbox_id: str | None
+    created_at: float | None
+    status: Status
+    own: bool
+    active_at: float | None = None
+
+
+class Sweeping(Protocol):
+    """The part of ``Provider`` that ``cleanup-orphans`` needs."""
+
+    def leftovers(self, origin: str) -> AsyncIterator[Leftover]:
+        """Everything that the backend has of ``origin``, wanted or not, whichever state directory made it; and what
+        this one made and bears no origin."""
+
+    async def leftover_now(self, leftover: Leftover) -> Leftover | None:
+        """The same thing as it is at this moment; None when it is gone."""
+
+    async def remove_leftover(self, leftover: Leftover) -> None:
+        """End and delete it with all that belongs to it, but never the volume of a sandbox. Removing a missing one
+        succeeds."""

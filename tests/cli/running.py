@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentctl.supervisor.processes import ProcessIdentity
+from tests.schemas import check_output
 
 
 def agentctl(*args: str, stdin: str | None = None, env: dict[str, str] | None = None, cwd: Any = None) -> Done:
@@ -30,9 +31,10 @@ def agentctl(*args: str, stdin: str | None = None, env: dict[str, str] | None = 
 
 
 class Done:
-    """What a command left behind."""
+    """What a command left behind. What is read of it as JSON is held to its published schema."""
 
     def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.args = done.args
         self.code = done.returncode
         self.out = done.stdout
         self.err = done.stderr
@@ -45,10 +47,12 @@ class Done:
     @property
     def envelope(self) -> Any:
         [line] = self.out.splitlines()
+        check_output(self.args, self.out)
         return json.loads(line)
 
     @property
     def events(self) -> list[Any]:
+        check_output(self.args, self.out)
         return [json.loads(line) for line in self.out.splitlines()]
 
     def __repr__(self) -> str:

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from agentctl.cli.no_input import is_forbidden
 from agentctl.cli.output import Output, is_terminal, write_story
 from agentctl.errors import UsageError
 
@@ -15,7 +16,7 @@ def confirm(out: Output, what: str, question: str) -> None:
 
     Not to be called in an event loop, which could not be interrupted while it asks.
     """
-    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)) or out.json:
+    if is_forbidden() or out.json or not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise UsageError(f"Deleting {what} wants a confirmation.", hint="Add --yes.")
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()

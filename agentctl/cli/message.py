@@ -1,4 +1,5 @@
-"""Where the text of a message comes from: the command line, a file, stdin, or text joined with what is piped in."""
+"""Where the text of a message comes from: the command line, a file, stdin, an editor, or text joined with what is piped
+in."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from agentctl.cli.no_input import is_forbidden
 from agentctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,11 +22,14 @@ if TYPE_CHECKING:
 UNATTENDED_WAIT_S = 600.0
 
 
-def message_text(positional: str | None, given: MessageOptions, out: Output) -> str:
-    """The text to send; ``UsageError`` when there is none, or when two sources were named."""
+def message_text(positional: str | None, given: MessageOptions, out: Output, *, editor: bool = False) -> str:
+    """The text to send; ``UsageError`` when there is none, or when two sources were named. ``editor``: the person is
+    to write it now."""
     named = [v for v in (positional, given.message, given.file) if v is not None]
     if len(named) > 1:
         raise UsageError("The message is given twice.", hint="Give it as TEXT, with -m, or with -f: one of them.")
+    if editor:
+        return _from_editor(named)
     if given.file is not None and given.file != "-":
         text = _file_text(Path(given.file))
     elif not named or named[0] == "-":
@@ -36,8 +41,16 @@ def message_text(positional: str | None, given: MessageOptions, out: Output) -> 
     except UnicodeEncodeError as e:
         raise UsageError("The message is not UTF-8 text.", hint="Send a file along with --attach FILE.") from e
     if not text.strip() and not given.attach:
-        raise UsageError("The message is empty.", hint="Give it as TEXT, with -m TEXT, -f FILE, or on stdin.")
+        raise UsageError("The message is empty.", hint="Give it as TEXT, with -m TEXT, -f FILE, --editor, or on stdin.")
     return text
+
+
+def _from_editor(named: list[str]) -> str:
+    if named:
+        raise UsageError("The message is given twice.", hint="Leave out --editor, or the message.")
+    from agentctl.cli.editor import written
+
+    return written()
 
 
 def _at_keyboard() -> bool:
@@ -80,7 +93,10 @@ def _stdin_text(out: Output) -> str:
 
 
 def can_ask() -> bool:
-    """Whether a person sits at this terminal: it shows stderr, brings stdin, and we are its foreground process."""
+    """Whether a person sits at this terminal and may be asked: it shows stderr, brings stdin, and we are its foreground
+    process."""
+    if is_forbidden():
+        return False
     try:
         fd = sys.stdin.fileno()
         return os.isatty(fd) and sys.stderr.isatty() and os.tcgetpgrp(fd) == os.getpgrp()

@@ -37,11 +37,18 @@ _KINDS = {
 class StrictYaml:
     """One file. Nodes are PyYAML's; every method raises ``UsageError`` with ``FILE:LINE`` for what is not as wanted."""
 
-    def __init__(self, path: Path) -> None:
+    language = "YAML"
+
+    def __init__(self, path: Path, text: str | None = None) -> None:
         self.name = "stdin" if str(path) == "-" else str(path)
         self.directory = Path.cwd() if str(path) == "-" else path.absolute().parent
-        self._text = _read(path, self.name)
+        self._text = _read(path, self.name) if text is None else text
         self._nodes = 0
+
+    @classmethod
+    def of_text(cls, text: str, name: str) -> StrictYaml:
+        """What stands somewhere else than in a file: errors call it ``name``."""
+        return cls(Path(name), text)
 
     def root(self) -> Node:
         """The document, which has to be one mapping."""
@@ -113,7 +120,7 @@ class StrictYaml:
             raise self.error(node, f"{what} has no value", hint="Give it one, or leave the line out.")
         raise self.error(
             node,
-            f"{what} has to be a text, but YAML reads {node.value} as {kind_of(node)}",
+            f"{what} has to be a text, but {self.language} reads {node.value} as {kind_of(node)}",
             hint=f'Write it in quotes: "{node.value}"',
         )
 
@@ -166,6 +173,24 @@ class StrictYaml:
                 return self.number(node, what)
             case _:
                 return self.text(node, what)
+
+
+class OfPreset(StrictYaml):
+    """The table ``[presets.NAME]`` of a TOML file, read as strictly. Its errors name the table, not a line."""
+
+    language = "TOML"
+
+    def __init__(self, name: str, keys: dict[str, Any], path: Path) -> None:
+        table = f"{path} [presets.{name}]"
+        try:
+            text = yaml.safe_dump(keys, sort_keys=False, allow_unicode=True)
+        except yaml.YAMLError as e:
+            raise UsageError(f"{table}: a time of day is no value of a spec.", hint="Write it in quotes.") from e
+        super().__init__(path, text)
+        self.name = table
+
+    def _error_at(self, line: int, problem: str, *, hint: str | None = None) -> UsageError:
+        return UsageError(f"{self.name}: {problem}.", hint=hint, details={"file": self.name})
 
 
 def _read(path: Path, name: str) -> str:

@@ -31,8 +31,9 @@ class Store(Protocol):
 
     def session(self, ref: str) -> Session:
         """Find by exact name, exact id, unique id prefix (with or without ``ses_``, at least 3 characters), or
-        ``@last`` (the one updated last). Raise ``SessionNotFound`` with the nearest names as hint, and ``UsageError``
-        with the candidates when a prefix is ambiguous."""
+        ``@last`` (the one used or created last, whoever shares the store; never an ephemeral one). Raise
+        ``SessionNotFound`` with the nearest names as hint, and ``UsageError`` with the candidates when a prefix is
+        ambiguous."""
 
     def sessions(
         self, *, limit: int | None = 50, labels: dict[str, str] | None = None, statuses: Sequence[str] = ()

@@ -77,6 +77,12 @@ def m005_sandboxes_of_their_own(db: Database) -> None:
     db.table("sandbox_events").create_index(["name"])
 
 
+@MIGRATIONS()
+def m006_used_at(db: Database) -> None:
+    db.table("sessions").add_column("used_at", float, not_null_default=0.0)
+    db.execute("UPDATE sessions SET used_at = updated_at")
+
+
 def _sessions(db: Database) -> None:
     columns = {
         **dict.fromkeys(("id", "name", "spec", "status"), str),

@@ -176,7 +176,12 @@ CREATE TABLE sandbox_events (
 CREATE INDEX sandbox_events_name ON sandbox_events (name);
 """
 
-MIGRATIONS = (_INITIAL, _OVERVIEWS, _USER_AGENTS, _OWN_SANDBOXES)
+_USED_AT = """
+ALTER TABLE sessions ADD COLUMN used_at double precision NOT NULL DEFAULT 0;
+UPDATE sessions SET used_at = updated_at;
+"""
+
+MIGRATIONS = (_INITIAL, _OVERVIEWS, _USER_AGENTS, _OWN_SANDBOXES, _USED_AT)
 LATEST = len(MIGRATIONS)
 
 

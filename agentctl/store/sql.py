@@ -18,6 +18,8 @@ from agentctl.store.sandboxes import SandboxRows
 
 _SESSION = select(Session)
 _ORDER = "ORDER BY updated_at DESC, created_at DESC, rowid DESC"
+_USED = "CASE WHEN used_at > created_at THEN used_at ELSE created_at END"
+_LAST = f"WHERE ephemeral = 0 ORDER BY {_USED} DESC, created_at DESC, rowid DESC LIMIT 1"
 _BELONGINGS = ("turns", "events", "requests", "leases")
 _ALL = 2**63 - 1
 
@@ -90,7 +92,7 @@ class SqlStore(SandboxRows):
 
     def session(self, ref: str) -> Session:
         if ref == references.LAST:
-            found = self._database.rows(f"{_SESSION} {_ORDER} LIMIT 1")
+            found = self._database.rows(f"{_SESSION} {_LAST}")
         else:
             ref = encode_value(ref)
             # A name may look like another session's id: the name wins.

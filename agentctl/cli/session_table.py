@@ -1,0 +1,57 @@
+"""The table of ``agentctl sessions list``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from agentctl.cli.output import Output, is_terminal
+from agentctl.cli.plain_output import print_table
+from agentctl.cli.sessions import age
+from agentctl.cli.untrusted import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from agentctl.model import Session
+
+COLUMNS = ("name", "agent", "status", "provider", "active", "cost", "title", "id")
+_NEEDED = COLUMNS[:5]
+
+
+def print_sessions(out: Output, found: Sequence[Session], queued: dict[str, int]) -> None:
+    """All columns for a script. On a terminal there is no column without a value, nor the id: the name says it, and
+    80 columns are better spent on the title."""
+    now = time.time()
+    rows = [_row(session, queued.get(session.id, 0), now) for session in found]
+    shown = [i for i, name in enumerate(COLUMNS) if not is_terminal(sys.stdout) or _is_worth_it(name, i, rows)]
+    print_table(out, [COLUMNS[i] for i in shown], [[row[i] for i in shown] for row in rows], first_is_whole=True)
+
+
+def _is_worth_it(name: str, i: int, rows: Sequence[tuple[str, ...]]) -> bool:
+    return name in _NEEDED or (name != "id" and any(row[i] for row in rows))
+
+
+def _row(session: Session, in_line: int, now: float) -> tuple[str, ...]:
+    spec = session.spec
+    return (
+        session.name,
+        spec.user_agent or spec.agent,
+        f"{session.status}, {in_line} in line" if in_line else session.status,
+        spec.provider,
+        age(now - session.updated_at),
+        _cost(session.cost),
+        session.title or "",
+        session.id,
+    )
+
+
+def _cost(cost: dict[str, Any] | None) -> str:
+    """In hundredths, nothing where the agent told none; ``sessions get`` has it all."""
+    amount = (cost or {}).get("amount")
+    if not isinstance(amount, int | float):
+        return ""
+    shown = "<0.01" if 0 < amount < 0.005 else f"{amount:.2f}"
+    return f"{shown} {one_line(str((cost or {}).get('currency') or ''))}".strip()

@@ -49,8 +49,9 @@ class Healthcheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A container beside the sandbox, reached by its ``name``. ``post_start`` runs in the sandbox once it is ready.
-    A ``required`` one that fails takes the sandbox with it."""
+    """A container beside the sandbox, reached by its ``name``. ``command`` goes to the image's entrypoint.
+    ``post_start`` runs in the sandbox, as the agent's user, once the service is ready. One text of either is for a
+    shell. A ``required`` one that fails takes the sandbox with it."""
 
     name: str
     image: str

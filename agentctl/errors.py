@@ -30,8 +30,12 @@
     ├── SandboxError                 8   the provider or the sandbox failed
     │   ├── ProviderUnavailable      8
     │   ├── SupervisorUnreachable    8
+    │   ├── SandboxPaused            8   somebody froze it, and what ran in it
+    │   ├── QuotaExceeded            8   of a cloud's account
     │   ├── GitFailed                8   git in the sandbox; RemoteUnreachable: its server does not answer
     │   ├── SpawnFailed              8   of a command in the sandbox: not found, or not a program
+    │   ├── ServiceFailed            8   a required container beside the sandbox
+    │   ├── ImageBuildFailed         8   a Dockerfile: the builder's own last lines are in the message
     │   └── InstallFailed            8
     ├── TurnUnfinished               9   refusal, max_tokens, max_turn_requests
     ├── Conflict                    10
@@ -264,6 +268,17 @@ class SupervisorUnreachable(SandboxError):
     code = "supervisor_unreachable"
 
 
+class SandboxPaused(SandboxError):
+    code = "sandbox_paused"
+
+
+class QuotaExceeded(SandboxError):
+    code = "quota_exceeded"
+    http_status = 429
+    retryable = False
+    default_hint = "What nobody uses any more may hold it: agentctl cleanup-orphans"
+
+
 class SpawnFailed(SandboxError):
     """``details.exitCode`` is what a shell would exit with: 127 not found, 126 not executable."""
 
@@ -271,8 +286,20 @@ class SpawnFailed(SandboxError):
     retryable = False
 
 
+class ServiceFailed(SandboxError):
+    """A required service was not brought up. ``details`` has its name (``service``) and the end of its ``log``."""
+
+    code = "service_failed"
+    retryable = False
+
+
 class InstallFailed(SandboxError):
     code = "install_failed"
+
+
+class ImageBuildFailed(SandboxError):
+    code = "image_build_failed"
+    retryable = False
 
 
 class GitFailed(SandboxError):

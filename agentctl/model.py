@@ -38,15 +38,19 @@ ON_LOST: tuple[OnLost, ...] = ("fail", "new", "replay")
 OnInterrupt = Literal["fail", "continue", "retry"]
 ON_INTERRUPT: tuple[OnInterrupt, ...] = ("fail", "continue", "retry")
 
+ProjectMode = Literal["mount", "copy", "worktree"]
+PROJECT_MODES: tuple[ProjectMode, ...] = ("mount", "copy", "worktree")
+
 Outcome = Literal["completed", "refused", "limit", "cancelled", "denied", "failed", "timeout", "interrupted"]
 
 Context = Literal["new", "live", "restored", "replayed", "lost"]
 """How a turn's agent came by the conversation so far: ``new`` first turn of a new session, ``live`` the same agent
 process went on, ``restored`` by the agent's own resume or load, ``replayed`` by our transcript, ``lost`` not at all."""
 
-SessionStatus = Literal["new", "starting", "idle", "busy", "waiting", "stalled", "hibernated", "dead"]
-"""``new`` never provisioned; ``waiting`` a turn waits for an answer to a request; ``hibernated`` no live sandbox, the
-next message brings one; ``dead`` the supervisor vanished without a word."""
+SessionStatus = Literal["new", "starting", "idle", "busy", "waiting", "stalled", "paused", "hibernated", "dead"]
+"""``new`` never provisioned; ``waiting`` a turn waits for an answer to a request; ``paused`` somebody froze its
+sandbox, the next message lets it go on; ``hibernated`` no live sandbox, the next message brings one; ``dead`` the
+supervisor vanished without a word."""
 
 SandboxStatus = Literal["creating", "running", "paused", "stopped", "failed"]
 """``creating`` accepted, and not yet up; ``stopped`` the next command that needs it brings it up again."""
@@ -69,8 +73,8 @@ class SessionSpec:
     user's own agent that this was made from; ``agent`` is then the built-in one behind it. ``sandbox`` is the id of the
     sandbox of its own that the session lives in; it shares that one's provider, volume and HOME. ``image`` is what a
     container is made from, ``compute`` the rest of its machine. ``copies`` are ``{"source", "target", "exclude"}``:
-    files of the host's, copied into a new session's sandbox once. ``project`` is ``{"path", "mode", "target"}``: a
-    directory of the host's to work on, with a mode of ``mount``, ``copy`` or ``worktree``.
+    files of the host's, copied into a new session's sandbox once. ``project`` is ``{"path", "mode", "target",
+    "exclude"?}``: a directory of the host's to work on, and where the sandbox has it (None: where the host has it).
     """
 
     agent: str
@@ -131,6 +135,7 @@ class Session:
     """A row of the store. ``spec`` is as created; ``model``, ``mode``, … in it follow later ``set-*`` commands.
 
     ``place`` is where its volume lies, when only one of the machines that share the store reaches it; else ``""``.
+    ``used_at`` is when somebody last sent it a message, changed it or did something inside; 0 for never.
     """
 
     id: str
@@ -149,6 +154,7 @@ class Session:
     last_outcome: Outcome | None = None
     ephemeral: bool = False
     place: str = ""
+    used_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,10 @@ class StatePaths:
         """Installed agents: ``<name>/<version>/``; Node runtimes: ``node/<version>/``."""
         return self.root / "agents"
 
+    def agents_for(self, platform: str) -> Path:
+        """The same for containers of another platform than this machine's (``linux-x64-musl``)."""
+        return self.root / "agents-for" / platform
+
     @property
     def volumes(self) -> Path:
         """unix_local volumes: ``<name>/agents/<session>/{home,log}`` and ``<name>/workspaces/<name>``."""
@@ -77,6 +81,18 @@ class StatePaths:
         return self.root / "docker"
 
     @property
+    def daytona(self) -> Path:
+        """What this host keeps of daytona sandboxes: ``run/<sandbox>`` is the token of its supervisor, ``runtime/`` the
+        bundle as it is sent."""
+        return self.root / "daytona"
+
+    @property
+    def modal(self) -> Path:
+        """What this host keeps of modal sandboxes: ``run/<sandbox>`` is the token of its supervisor, ``runtime/`` the
+        bundle as it is sent, ``images/`` what was built."""
+        return self.root / "modal"
+
+    @property
     def secrets(self) -> Path:
         """Values of ``--secret NAME=-``: ``<session>.json``, mode 0600."""
         return self.root / "secrets"
@@ -85,6 +101,11 @@ class StatePaths:
     def skills(self) -> Path:
         """Skills from git repositories, as they were fetched last."""
         return self.root / "skills"
+
+    @property
+    def projects(self) -> Path:
+        """What is kept of sessions' project directories: ``<session>/`` with their base, and their own copy of it."""
+        return self.root / "projects"
 
     @property
     def logs(self) -> Path:

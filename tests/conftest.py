@@ -10,6 +10,10 @@ import pytest
 def pytest_addoption(parser):
     parser.addoption("--chaos-seed", type=int, default=None, help="repeat a run of the chaos test (default: random)")
     parser.addoption("--require", action="append", default=[], help="fail, do not skip, without it: docker")
+    parser.addoption("--every-scenario", action="store_true", help="play all recovery scenarios on emulated clouds too")
+    parser.addoption(
+        "--live", action="append", default=[], help="test on the real thing too, with its key: daytona, modal"
+    )
     parser.addoption("--chaos-turns", type=int, default=200, help="how many turns the chaos test plays")
 
 
@@ -61,6 +65,56 @@ def docker_image(docker_api):
     from tests.docker import images
 
     return images.tiny(docker_api)
+
+
+@pytest.fixture(scope="session")
+def daytona_emulator(tmp_path_factory):
+    """Daytona on this machine, for all tests of this process; each has an account of its own in it."""
+    from tests.emulators import stand_in
+    from tests.emulators.daytona import DaytonaEmulator
+
+    if why := stand_in.available():
+        pytest.skip(f"no stand-ins for a cloud's machines here: {why}")
+    with DaytonaEmulator(tmp_path_factory.mktemp("daytona")) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def daytona(daytona_emulator, monkeypatch):
+    """The emulator, with an account of its own that the environment names; nothing may be left in it, and nothing said
+    that the SDK's contract does not have."""
+    key = daytona_emulator.account()
+    monkeypatch.setenv("DAYTONA_API_URL", daytona_emulator.url)
+    monkeypatch.setenv("DAYTONA_API_KEY", key)
+    monkeypatch.delenv("DAYTONA_SNAPSHOT", raising=False)
+    yield daytona_emulator
+    daytona_emulator.reset()
+    assert daytona_emulator.is_clean() == []
+    assert [(s.name, s.state) for s in daytona_emulator.sandboxes(key)] == []
+
+
+@pytest.fixture(scope="session")
+def modal_emulator(tmp_path_factory):
+    """Modal on this machine, for all tests of this process."""
+    from tests.emulators import stand_in
+    from tests.emulators.modal import ModalEmulator
+
+    if why := stand_in.available():
+        pytest.skip(f"no stand-ins for a cloud's machines here: {why}")
+    with ModalEmulator(tmp_path_factory.mktemp("modal")) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def modal(modal_emulator, monkeypatch):
+    """The emulator, which the environment names; nothing may be left alive in it, and nothing asked that it has no
+    answer to."""
+    for name, value in modal_emulator.environment().items():
+        monkeypatch.setenv(name, value)
+    yield modal_emulator
+    modal_emulator.reset()
+    assert modal_emulator.unimplemented == []
+    assert [sandbox.name for sandbox in modal_emulator.control.living()] == []
 
 
 @pytest.fixture

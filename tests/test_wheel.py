@@ -27,6 +27,7 @@ def test_the_wheel_holds_recipes_man_pages_and_completions_but_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "agentctl/agents/claude.toml" in names
     assert "agentctl/py.typed" in names
+    assert "agentctl/providers/docker/image/Dockerfile" in names
     assert any(n.endswith("share/man/man1/agentctl.1") for n in names)
     assert any(n.endswith("share/bash-completion/completions/agentctl") for n in names)
     assert any(n.endswith("share/zsh/site-functions/_agentctl") for n in names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,8 +9,9 @@ import typer
 from agentctl.cli.complete import agents as complete_agents
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions
-from agentctl.cli.output import Output, is_terminal, write_text
+from agentctl.cli.output import write_text
 from agentctl.cli.plain_output import print_fields, print_table
+from agentctl.cli.progress import Progress
 from agentctl.cli.running import run_async
 from agentctl.ops.app import App
 
@@ -115,33 +115,6 @@ def install(
             write_text(f"{done['name'] if out.quiet else done['path']}\n")
 
     return run_async(body)
-
-
-class Progress:
-    """A bar on a terminal, a line a step elsewhere; called with the step, and how much of how much is done."""
-
-    WIDTH = 30
-
-    def __init__(self, out: Output) -> None:
-        self._out = out
-        self._draws = is_terminal(sys.stderr) and not out.quiet
-        self._step = ""
-
-    def __call__(self, step: str, done: int | None = None, total: int | None = None) -> None:
-        if self._draws:
-            filled = self.WIDTH * min(done or 0, total) // total if total else 0
-            bar = f" [{'#' * filled}{'.' * (self.WIDTH - filled)}]" if total else ""
-            sys.stderr.write(f"\r{step}{bar}\x1b[K")
-            sys.stderr.flush()
-        elif step != self._step:
-            self._out.story(step, "dim")
-        self._step = step
-
-    def close(self) -> None:
-        """Leave the line."""
-        if self._draws and self._step:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
 
 
 @examples("""

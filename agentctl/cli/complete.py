@@ -9,6 +9,8 @@ def sessions(incomplete: str) -> list[tuple[str, str]]:
     """Names of sessions with agent and title."""
     from agentctl.ops.app import App
 
+    if incomplete.startswith("@"):
+        return [("@last", "the session that was used last")]
     try:
         with App.open() as app:
             found = app.store.sessions(limit=200)
@@ -58,3 +60,22 @@ def volumes(incomplete: str) -> list[tuple[str, str]]:
     except AgentctlError:
         return []
     return [(volume.name, volume.provider) for volume in found if volume.name.startswith(incomplete)]
+
+
+def presets(incomplete: str) -> list[tuple[str, str]]:
+    """Names of presets with the file that has them."""
+    from agentctl.ops.app import App
+
+    try:
+        with App.open() as app:
+            found = app.config.presets
+    except AgentctlError:
+        return []
+    return [(name, str(preset.path)) for name, preset in found.items() if name.startswith(incomplete)]
+
+
+def providers(incomplete: str) -> list[str]:
+    """Providers by name."""
+    from agentctl.providers.lookup import PROVIDERS
+
+    return [name for name in PROVIDERS if name.startswith(incomplete)]

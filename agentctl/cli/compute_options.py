@@ -14,7 +14,7 @@ from agentctl.cli.options import Image
 from agentctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from agentctl.compute import Compute, Mount, Port
+    from agentctl.compute import Compute, Mount, Port, Service
 
 _PANEL = "Sandbox options"
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -73,6 +73,16 @@ class ComputeOptions:
             rich_help_panel=_PANEL,
         ),
     ] = None
+    service: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--service",
+            metavar="NAME=IMAGE",
+            help="Run a container beside it, reached by its name; or a JSON object: image, env, command, healthcheck, "
+            "required, post_start, cpus, memory. Repeatable.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
     read_only: Annotated[
         bool,
         typer.Option("--read-only", help="Nothing but HOME and /tmp can be written.", rich_help_panel=_PANEL),
@@ -83,20 +93,24 @@ def compute_of(given: ComputeOptions, **more: Any) -> Compute:
     """Options as what they mean; ``more`` are fields that no option gives. Raise ``UsageError``."""
     from agentctl.compute import Compute
 
+    if given.image is not None and given.dockerfile is not None:
+        raise UsageError("--image and --dockerfile cannot go together.", hint="Leave one of them out.")
     return Compute(
-        dockerfile=_absolute(given.dockerfile, "--dockerfile"),
-        ca_bundle=_absolute(given.ca_bundle, "--ca-bundle"),
+        dockerfile=file_of(given.dockerfile, "--dockerfile"),
+        ca_bundle=file_of(given.ca_bundle, "--ca-bundle"),
         cpus=None if given.cpus is None else _cpus(given.cpus),
         memory_bytes=None if given.memory is None else size(given.memory, "--memory"),
         mounts=tuple(_mount(text) for text in given.mount or ()),
         ports=_ports(given.port or ()),
         read_only=given.read_only,
+        services=_services(given.service),
         **_network(given.network or "open"),
         **more,
     )
 
 
-def _absolute(path: Path | None, option: str) -> str | None:
+def file_of(path: Path | None, option: str) -> str | None:
+    """The absolute path of a file of this machine. Raise ``UsageError``."""
     if path is None:
         return None
     path = path.expanduser().absolute()
@@ -145,6 +159,14 @@ def _ports(texts: Iterable[str]) -> tuple[Port, ...]:
             raise UsageError(f"--port {text!r} is not [HOST:]PORT.", hint="Write 8080, or 18080:8080.")
         found.append(Port(container=int(container), host=int(host) if sign else None))
     return tuple(found)
+
+
+def _services(texts: list[str] | None) -> tuple[Service, ...]:
+    if not texts:
+        return ()
+    from agentctl.cli.spec_services import services_of
+
+    return services_of(texts)
 
 
 def _network(text: str) -> dict[str, Any]:

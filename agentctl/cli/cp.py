@@ -11,6 +11,7 @@ import typer
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions
 from agentctl.cli.output import Output, is_terminal, write_text
+from agentctl.cli.progress import watched
 from agentctl.cli.running import run_async
 from agentctl.ops.app import App
 
@@ -63,7 +64,7 @@ def run_copy(
     from agentctl.ops.copy import copy
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app, Meter(out) as meter:
+        with App.open() as app, watched(app, out), Meter(out) as meter:
             done = await copy(
                 app,
                 source,

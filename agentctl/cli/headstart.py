@@ -11,7 +11,18 @@ TYPE_CHECKING = False  # typing costs 10 ms, which the head start would lose aga
 if TYPE_CHECKING:
     from agentctl.providers.prespawn import Prespawned
 
-_NOT_NEEDED = ("-h", "--help", "-s", "--session", "--provider", "--sandbox", "--spec", "--print-config")
+_NOT_NEEDED = (
+    "-h",
+    "--help",
+    "-s",
+    "--session",
+    "--provider",
+    "--sandbox",
+    "--spec",
+    "--preset",
+    "--print-config",
+    "--editor",
+)
 _started: list[Prespawned] = []
 
 

@@ -118,6 +118,7 @@ def _flattened(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(**values: Any) -> Any:
         for name, bundle in bundles.items():
             values[name] = bundle(**{option: values.pop(option) for option in bundle.__annotations__})
+        _hear_warnings()
         return function(**values)
 
     call.__doc__ = function.__doc__
@@ -125,6 +126,21 @@ def _flattened(function: Callable[..., Any]) -> Callable[..., Any]:
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect honours it
     call.__annotations__ = {p.name: p.annotation for p in parameters}
     return call
+
+
+def _hear_warnings() -> None:
+    """Have what is wrong with the configuration told, once, by whatever command reads it first."""
+    from agentctl.cli.output import write_story
+    from agentctl.ops.app import App
+
+    told: set[str] = set()
+
+    def hear(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            write_story(text, "warning")
+
+    App.hear_warnings[:] = [hear]
 
 
 def _parameters_of(bundle: type) -> list[inspect.Parameter]:

@@ -57,6 +57,8 @@ class SessionsGroup(LazyGroup):
         "set-option": Entry("sessions_set", "set_option", "Change one of the agent's own options.", "Configure"),
         "call": Entry("sessions_set", "call", "Send one raw ACP request and print its result.", "Configure"),
         "clone-repo": Entry("sessions_clone", "clone_repo", "Clone a git repository into its sandbox.", "Inside"),
+        "diff": Entry("sessions_diff", "diff", "Print what it changed in its project.", "Inside"),
+        "pull": Entry("sessions_pull", "pull", "Bring back what it changed in its project.", "Inside"),
         "files": Entry("main", "FilesGroup", "Its files: ls, cat, put, pull, mv, rm, mkdir, stat, edit.", "Inside"),
     }
     aliases: ClassVar[dict[str, str]] = {"send": "send-message", "stream": "send-message-stream"}
@@ -132,6 +134,7 @@ class SandboxesGroup(LazyGroup):
         "pause": Entry("sandboxes_change", "pause", "Freeze one, where its provider can.", "Manage"),
         "resume": Entry("sandboxes_change", "resume", "Let a paused one go on.", "Manage"),
         "delete": Entry("sandboxes_change", "delete", "Delete sandboxes with their home and logs.", "Manage"),
+        "build-runtime": Entry("sandboxes_runtime", "build_runtime", "Build the image they are made from.", "Manage"),
         "exec": Entry("sandboxes_inside", "exec_", "Run a command in one.", "Inside"),
         "shell": Entry("sandboxes_inside", "shell", "Open a shell in one.", "Inside"),
         "events": Entry("sandboxes_inside", "events", "Print what became of one, or follow it.", "Read"),
@@ -174,6 +177,23 @@ class CredentialsGroup(LazyGroup):
     """
 
 
+class ConfigGroup(LazyGroup):
+    table: ClassVar[dict[str, Entry]] = {
+        "show": Entry("config", "show", "Print all settings, and with --origin where they come from."),
+        "get": Entry("config", "get", "Print one setting."),
+        "set": Entry("config", "set_", "Write a setting into your configuration file."),
+        "unset": Entry("config", "unset", "Take a setting out of it."),
+        "path": Entry("config", "path", "Print where the configuration files are."),
+        "trust": Entry("config", "trust", "Let all settings of a project's file count."),
+        "untrust": Entry("config", "untrust", "Take that back."),
+    }
+    examples = """
+        agentctl config show --origin
+        agentctl config set provider docker
+        agentctl config trust
+    """
+
+
 class RootGroup(LazyGroup):
     anywhere: ClassVar[tuple[str, ...]] = ("--database-url",)
     table: ClassVar[dict[str, Entry]] = {
@@ -185,6 +205,11 @@ class RootGroup(LazyGroup):
         "sandboxes": Entry("main", "SandboxesGroup", "Compute of its own: create, run commands, share with sessions."),
         "agents": Entry("main", "AgentsGroup", "The agents: list, install, probe."),
         "credentials": Entry("main", "CredentialsGroup", "Keys and logins: what there is, and for which agent."),
+        "config": Entry("main", "ConfigGroup", "Settings: show, change, and trust a project's."),
+        "doctor": Entry("doctor", "doctor", "Look at all that agentctl needs here, and how to mend it."),
+        "schema": Entry("schema", "schema", "Print the JSON Schema of what --json prints."),
+        "help": Entry("help_topics", "help_", "Explain exit codes, variables, JSON, settings, permissions, providers."),
+        "cleanup-orphans": Entry("cleanup_orphans", "cleanup_orphans", "Delete what sandboxes left behind."),
     }
     examples = """
         agentctl run --agent mock "Hello"

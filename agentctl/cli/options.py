@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from agentctl.cli import complete, values
+from agentctl.cli import complete, no_input, values
 from agentctl.cli.lazy import options
 from agentctl.cli.output import Output
 
@@ -21,6 +21,7 @@ _OUTPUT = "Output options"
 PERMISSIONS = ("ask", "accept-edits", "allow", "deny")
 ON_LOST = ("fail", "new", "replay")
 ON_INTERRUPT = ("fail", "continue", "retry")
+PROJECT_MODES = ("mount", "copy", "worktree")
 COLORS = ("auto", "always", "never")
 
 
@@ -168,6 +169,16 @@ SpecFile = Annotated[
         rich_help_panel=_SESSION,
     ),
 ]
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="Options from [presets.NAME] of your configuration; those of --spec and here go before or are added.",
+        autocompletion=complete.presets,
+        rich_help_panel=_SESSION,
+    ),
+]
 PrintConfig = Annotated[
     bool, typer.Option("--print-config", help="Print the options as a spec, and do nothing.", rich_help_panel=_SESSION)
 ]
@@ -281,6 +292,9 @@ MessageFile = Annotated[
         "--file", "-f", metavar="FILE", help="Read the message from a file; - is stdin.", rich_help_panel=_TURN
     ),
 ]
+_EDITOR_HELP = "Write the message in $VISUAL or $EDITOR."
+Editor = Annotated[bool, typer.Option("--editor", help=_EDITOR_HELP, rich_help_panel=_TURN)]
+EditorShort = Annotated[bool, typer.Option("--editor", "-e", help=_EDITOR_HELP, rich_help_panel=_TURN)]
 Attach = Annotated[
     list[Path] | None,
     typer.Option("--attach", metavar="FILE", help="Send an image or file along. Repeatable.", rich_help_panel=_TURN),
@@ -306,6 +320,15 @@ Color = Annotated[
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an unexpected error.", rich_help_panel=_OUTPUT)
 ]
+NoInput = Annotated[
+    bool,
+    typer.Option(
+        "--no-input",
+        callback=no_input.forbid,
+        help="Never ask: what would be asked is an error, or waits as where nobody is.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 
 
 @options
@@ -316,6 +339,7 @@ class OutputOptions:
     quiet: Quiet = False
     color: Color = "auto"
     debug: Debug = False
+    no_input: NoInput = False
 
     @property
     def output(self) -> Output:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agentctl.ops.result import Result
 
 Json = dict[str, Any]
+_NARROWEST = 6
 
 
 class PlainView(View):
@@ -81,8 +82,11 @@ class PlainView(View):
         self._out.story(*story.result_note(result))
 
 
-def print_table(out: Output, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns that fit a terminal; tab-separated values with a header elsewhere."""
+def print_table(
+    out: Output, columns: Sequence[str], rows: Sequence[Sequence[str]], *, first_is_whole: bool = False
+) -> None:
+    """Aligned columns that fit a terminal; tab-separated values with a header elsewhere. ``first_is_whole``: the first
+    column is cut only when no other can give way any more."""
     table = [[one_line(cell, 1000) for cell in row] for row in rows]
     header = [column.upper() for column in columns]
     if not is_terminal(sys.stdout):
@@ -90,15 +94,16 @@ def print_table(out: Output, columns: Sequence[str], rows: Sequence[Sequence[str
         return
     import shutil
 
-    widths = _fitted([header, *table], shutil.get_terminal_size().columns)
+    widths = _fitted([header, *table], shutil.get_terminal_size().columns, int(first_is_whole))
     write_text("".join(_row(row, widths) + "\n" for row in [header, *table]))
 
 
-def _fitted(table: Sequence[Sequence[str]], columns: int) -> list[int]:
-    """Widths of columns; the widest give way until the row fits."""
+def _fitted(table: Sequence[Sequence[str]], columns: int, whole: int) -> list[int]:
+    """Widths of columns; the widest give way until the row fits, the first ``whole`` ones last."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    while sum(widths) + 2 * (len(widths) - 1) > columns and max(widths) > 6:
-        widths[widths.index(max(widths))] -= 1
+    for start in (whole, 0):
+        while sum(widths) + 2 * (len(widths) - 1) > columns and max(widths[start:], default=0) > _NARROWEST:
+            widths[widths.index(max(widths[start:]), start)] -= 1
     return widths
 
 

@@ -12,7 +12,17 @@ from agentctl.cli.compute_options import ComputeOptions
 from agentctl.cli.failed_turn import result_line_on_error
 from agentctl.cli.lazy import examples
 from agentctl.cli.message import hook_command, message_text, when_busy
-from agentctl.cli.options import MessageOptions, OutputOptions, PrintConfig, SpecFile, SpecOptions, TurnOptions
+from agentctl.cli.options import (
+    Editor,
+    MessageOptions,
+    OutputOptions,
+    PresetName,
+    PrintConfig,
+    SpecFile,
+    SpecOptions,
+    TurnOptions,
+)
+from agentctl.cli.project_options import ProjectOptions
 from agentctl.cli.running import run_async
 from agentctl.cli.setup_options import SetupOptions
 from agentctl.errors import UsageError
@@ -24,6 +34,7 @@ from agentctl.errors import UsageError
     agentctl run --agent claude --permissions accept-edits "Fix the failing test"
     agentctl run --session my-work "Go on"
     agentctl run --spec session.yaml "Why is it slow?"
+    agentctl run --preset review "Look at the last commit"
 """)
 def run(
     given: SpecOptions,
@@ -31,6 +42,7 @@ def run(
     machine: ComputeOptions,
     message: MessageOptions,
     turn: TurnOptions,
+    project: ProjectOptions,
     output: OutputOptions,
     text: Annotated[
         str | None, typer.Argument(metavar="MESSAGE", help="The message; - reads it from stdin.", show_default=False)
@@ -50,6 +62,8 @@ def run(
         bool, typer.Option("--detach", "-d", help="Print the session's name and leave; the session is kept.")
     ] = False,
     spec_file: SpecFile = None,
+    preset: PresetName = None,
+    editor: Editor = False,
     print_config: PrintConfig = False,
 ) -> int:
     """Ask an agent one thing and show its answer as it comes.
@@ -59,19 +73,20 @@ def run(
     out = output.output
     with result_line_on_error(out, session, streams=not detach) as failed:
         files: list[str] | None = None
-        if spec_file is not None or print_config:
+        if spec_file is not None or preset is not None or print_config:
             from agentctl.cli.spec_file import Alone, merged
 
             alone = Alone(file=None)
-            if merged(spec_file, "run", (given, setup, machine, turn, alone), out, print_config=print_config):
+            bundles = (given, setup, machine, turn, project, alone)
+            if merged(spec_file, "run", bundles, out, preset=preset, print_config=print_config):
                 return 0
             files = alone.file
         _check(setup, message, session, detach=detach)
-        said = message_text(text, message, out)
+        said = message_text(text, message, out, editor=editor)
         from agentctl.cli.run_once import OneMessage
 
         throw_away = not (session or keep or detach)
-        one = OneMessage(out, given, setup, machine, message, turn, files or (), throw_away=throw_away)
+        one = OneMessage(out, given, setup, machine, message, turn, files or (), project, throw_away=throw_away)
         return run_async(lambda interrupts: one.go(interrupts, said, session, detach=detach))
     return failed.exit_code
 

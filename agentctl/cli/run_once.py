@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from agentctl.cli import headstart
 from agentctl.cli.message import build_message, can_ask, hook_command
 from agentctl.cli.output import write_text
+from agentctl.cli.progress import watched
 from agentctl.cli.spec import check_same, session_spec
 from agentctl.cli.turn_driver import drive, watcher
 from agentctl.errors import AgentctlError, SessionNotFound
 from agentctl.ops import sessions, turns
 from agentctl.ops.app import App
+from agentctl.store.references import LAST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from agentctl.cli.interrupts import Interrupts
     from agentctl.cli.options import MessageOptions, SpecOptions, TurnOptions
     from agentctl.cli.output import Output
+    from agentctl.cli.project_options import ProjectOptions
     from agentctl.cli.setup_options import SetupOptions
     from agentctl.model import Session
 
@@ -38,6 +41,7 @@ class OneMessage:
         message: MessageOptions,
         turn: TurnOptions,
         files: Sequence[str] = (),
+        project: ProjectOptions | None = None,
         *,
         throw_away: bool,
     ) -> None:
@@ -48,11 +52,12 @@ class OneMessage:
         self._message = message
         self._turn = turn
         self._files = files
+        self._project = project
         self._throw_away = throw_away
 
     async def go(self, interrupts: Interrupts, said: str, name: str | None, *, detach: bool) -> int:
         """Send ``said`` and watch its turn, or leave at once. Returns the exit code."""
-        with App.open() as app:
+        with App.open() as app, watched(app, self._out):
             app.prespawned = headstart.take()
             session = await self._session(app, name)
             try:
@@ -68,18 +73,21 @@ class OneMessage:
             try:
                 found = sessions.get(app, name)
             except SessionNotFound:
-                pass
+                if name == LAST:
+                    raise  # nothing can be made under that name
             else:
-                check_same(found, self._given, self._machine)
+                check_same(found, self._given, self._machine, self._project)
                 self._give_secrets(app, found)
                 return found
-        spec = session_spec(app, self._given, self._setup, self._machine, self._turn, self._out, self._files)
+        given = (self._given, self._setup, self._machine, self._turn, self._out, self._files, self._project)
+        spec = session_spec(app, *given)
         return await sessions.create(
             app,
             spec,
             name=name,
-            provision=bool(spec.clones),  # a clone that fails leaves no session
+            provision=bool(spec.clones or spec.copies or spec.project),  # what cannot be got leaves no session
             ephemeral=self._throw_away,
+            sure=self._project is not None and self._project.yes,
             report=lambda step: self._out.story(step, "dim"),
         )
 
@@ -117,6 +125,25 @@ class OneMessage:
         if task is not None:
             task.uncancel()
         try:
+            if session.spec.project is not None and await self._is_kept(app, session):
+                return
             await sessions.delete(app, session.id, at_once=True)
         except AgentctlError as e:
             self._out.story(f"The session {session.name} could not be deleted: {e.message}", "warning")
+
+    async def _is_kept(self, app: App, session: Session) -> bool:
+        """Whether the session did work in a copy or a worktree, which would be lost with it."""
+        from agentctl.ops import project_changes
+
+        try:
+            changed = await project_changes.unpulled(app, session)
+        except AgentctlError as e:
+            self._out.story(f"Whether the project was changed cannot be told: {e.message}", "warning")
+        else:
+            if not changed:
+                return False
+            self._out.story(
+                f"Changed in its {(session.spec.project or {})['mode']}: {project_changes.listed(changed)}", "dim"
+            )
+        self._out.story(f"The session {session.name} is kept; see: agentctl sessions diff {session.name}", "warning")
+        return True

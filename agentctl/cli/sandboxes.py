@@ -10,9 +10,11 @@ import typer
 from agentctl.cli import values
 from agentctl.cli.compute_options import ComputeOptions
 from agentctl.cli.lazy import examples
-from agentctl.cli.options import Labels, OutputOptions, PrintConfig, SpecFile
+from agentctl.cli.options import Labels, OutputOptions, PresetName, PrintConfig, SpecFile
 from agentctl.cli.output import write_text
 from agentctl.cli.plain_output import print_fields, print_table
+from agentctl.cli.progress import watched
+from agentctl.cli.project_options import Yes
 from agentctl.cli.running import run_async
 from agentctl.cli.sandbox_options import PlaceOptions, SandboxRef, Timeout, Wait, sandbox_spec, told
 from agentctl.cli.sandboxes_change import begin, show
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from agentctl.model import Sandbox
 
 Json = dict[str, Any]
+_SHOWN_REFUSED = 5
 STATUSES = ("creating", "running", "paused", "stopped", "failed")
 
 
@@ -31,6 +34,7 @@ STATUSES = ("creating", "running", "paused", "stopped", "failed")
     agentctl sandboxes create --id build --label team=web --ttl 8h
     agentctl sandboxes create --spec sandbox.yaml --env STAGE=test
     agentctl sandboxes create --id build --no-wait
+    agentctl sandboxes create --provider docker --image python:3.12 --service db=postgres:16
 """)
 def create(
     given: PlaceOptions,
@@ -43,27 +47,30 @@ def create(
     wait: Wait = True,
     timeout: Timeout = None,
     spec: SpecFile = None,
+    preset: PresetName = None,
     print_config: PrintConfig = False,
+    yes: Yes = False,
 ) -> int:
     """Create a sandbox of its own: to run commands in, and for sessions to share."""
     from agentctl.ops import sandboxes as ops
 
     out = output.output
-    if spec is not None or print_config:
+    if spec is not None or preset is not None or print_config:
         from agentctl.cli.spec_file import merged
 
-        if merged(spec, "sandboxes create", (given, machine), out, print_config=print_config):
+        bundles = (given, machine)
+        if merged(spec, "sandboxes create", bundles, out, preset=preset, print_config=print_config):
             return 0
 
     async def body(interrupts: Interrupts) -> None:
         from agentctl.ops.deadline import within
 
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             wanted = sandbox_spec(app, given, machine)
             _check_background(given, wait=wait)
             async with within(timeout if wait else None, "Making the sandbox, of which nothing is left,"):
                 made = await ops.create(
-                    app, wanted, name=id_, ttl_s=given.ttl, wait=wait, report=lambda step: told(out, step)
+                    app, wanted, name=id_, ttl_s=given.ttl, wait=wait, sure=yes, report=lambda step: told(out, step)
                 )
             begun = made.is_new and not wait
             if begun:
@@ -163,6 +170,8 @@ def _fields(data: Json) -> list[tuple[str, str]]:
         *((key, str(data[key] or "")) for key in plain),
         ("detail", backend.get("detail", "")),
         *((key.replace("_", " "), str(value)) for key, value in backend.get("facts", {}).items()),
+        *((f"service {name}", _service(one)) for name, one in data["services"].items()),
+        *(("refused", _refused(one)) for one in data["refused"][-_SHOWN_REFUSED:]),
         ("idle", f"{live['idle_s']:g} s" if live else ""),
         ("sessions", ", ".join(data["bound_sessions"])),
         ("labels", _pairs(data["labels"])),
@@ -171,6 +180,17 @@ def _fields(data: Json) -> list[tuple[str, str]]:
         ("expires", _moment(data["expires_at"]) if data["expires_at"] else ""),
         ("events", str(data["last_sequence"])),
     ]
+
+
+def _service(now: Json) -> str:
+    optional = "" if now["required"] else ", optional"
+    return f"{now['status']} ({now['image'] or 'no image'}{optional})" + (f": {now['detail']}" if now["detail"] else "")
+
+
+def _refused(one: Json) -> str:
+    from agentctl.cli.refused import line
+
+    return line(one)
 
 
 def _moment(at: float) -> str:

@@ -12,6 +12,7 @@ from agentctl.cli.confirm import confirm
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import Labels, OutputOptions
 from agentctl.cli.output import Output, write_text
+from agentctl.cli.progress import watched
 from agentctl.cli.running import run_async
 from agentctl.cli.sandbox_options import SandboxRef, SandboxRefs, Timeout, Wait, refs_or_labels, told
 from agentctl.errors import AgentctlError
@@ -152,7 +153,7 @@ def _for_each(
 
     async def body(interrupts: Interrupts) -> None:
         single = bool(refs) and len(found) == 1
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             if not wait:
                 for sandbox in found:
                     begin(app, sandbox, action, timeout, out)

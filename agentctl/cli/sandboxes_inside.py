@@ -100,6 +100,8 @@ def _event_line(event: Event) -> str:
 @examples("""
     agentctl sandboxes logs build --tail 50
     agentctl sandboxes logs build --exec server --follow
+    agentctl sandboxes logs build --service db
+    agentctl sandboxes logs build --network
 """)
 def logs(
     sandbox: SandboxRef,
@@ -107,6 +109,12 @@ def logs(
     exec_id: Annotated[
         str | None, typer.Option("--exec", metavar="ID", help="The output of this command instead; see exec --detach.")
     ] = None,
+    service: Annotated[
+        str | None, typer.Option("--service", metavar="NAME", help="What this container beside it printed instead.")
+    ] = None,
+    network: Annotated[
+        bool, typer.Option("--network", help="What its network policy refused instead, how often and when last.")
+    ] = False,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="With --exec: go on with what comes, until it ends.")
     ] = False,
@@ -114,21 +122,27 @@ def logs(
 ) -> int:
     """Print what a sandbox itself printed: its supervisor's own log, which is empty while all goes well."""
     out = output.output
+    if (exec_id is not None) + (service is not None) + network > 1:
+        raise UsageError("--exec, --service and --network name different logs.", hint="Ask for one of them.")
     if exec_id is not None:
         from agentctl.cli.sessions_processes import print_logs
 
         return print_logs(Own(sandbox), exec_id, out, follow=follow, tail_lines=tail)
     if follow:
         raise UsageError("--follow goes with --exec.", hint="What becomes of it: agentctl sandboxes events -f")
-    return _own_log(sandbox, tail, out)
+    if network:
+        from agentctl.cli.refused import print_refused
+
+        return print_refused(sandbox, tail, out)
+    return _log(sandbox, service, tail, out)
 
 
-def _own_log(sandbox: str, tail: int | None, out: Output) -> int:
+def _log(sandbox: str, service: str | None, tail: int | None, out: Output) -> int:
     from agentctl.ops import sandbox_facts
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
-            data = await sandbox_facts.logs(app, sandbox)
+            data = await sandbox_facts.logs(app, sandbox, service=service)
         lines = data.decode("utf-8", "replace").splitlines(keepends=True)
         text = "".join(lines if tail is None else lines[len(lines) - min(tail, len(lines)) :])
         if out.json:

@@ -16,6 +16,7 @@ from agentctl.cli.options import (
     Labels,
     NoProvision,
     OutputOptions,
+    PresetName,
     PrintConfig,
     SessionRef,
     SpecFile,
@@ -23,7 +24,9 @@ from agentctl.cli.options import (
     TurnOptions,
 )
 from agentctl.cli.output import Output, write_text
-from agentctl.cli.plain_output import print_fields, print_table
+from agentctl.cli.plain_output import print_fields
+from agentctl.cli.progress import watched
+from agentctl.cli.project_options import ProjectOptions
 from agentctl.cli.running import run_async
 from agentctl.cli.setup_options import HomeFile, SetupOptions
 from agentctl.cli.spec import session_spec
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from agentctl.cli.interrupts import Interrupts
     from agentctl.model import Session
 
-STATUSES = ("new", "starting", "idle", "busy", "waiting", "stalled", "hibernated", "dead")
+STATUSES = ("new", "starting", "idle", "busy", "waiting", "stalled", "paused", "hibernated", "dead")
 NEVER_IN_LINE = ("new", "idle")
 """Sessions of these statuses have no message that waits to run."""
 
@@ -48,6 +51,7 @@ NEWEST = 50
     agentctl sessions create --agent mock --permissions deny --no-provision
     agentctl sessions create --agent-command "my-agent --acp" --cwd ~/project
     agentctl sessions create web --spec session.yaml --model gpt-5
+    agentctl sessions create web --preset review
     agentctl sessions create web --agent codex --secret GITHUB_TOKEN --skill ./skills/review --pre-start "npm ci"
 """)
 def create(
@@ -55,6 +59,7 @@ def create(
     setup: SetupOptions,
     machine: ComputeOptions,
     turn: TurnOptions,
+    project: ProjectOptions,
     output: OutputOptions,
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="Its name; one is made up without.", show_default=False)
@@ -65,29 +70,32 @@ def create(
     no_provision: NoProvision = False,
     file: HomeFile = None,
     spec_file: SpecFile = None,
+    preset: PresetName = None,
     print_config: PrintConfig = False,
 ) -> int:
     """Create a session and start its agent."""
     from agentctl.ops import sessions as ops
 
     out = output.output
-    if spec_file is not None or print_config:
+    if spec_file is not None or preset is not None or print_config:
         from agentctl.cli.spec_file import Alone, merged
 
         alone = Alone(file=file)
-        if merged(spec_file, "sessions create", (given, setup, machine, turn, alone), out, print_config=print_config):
+        bundles = (given, setup, machine, turn, project, alone)
+        if merged(spec_file, "sessions create", bundles, out, preset=preset, print_config=print_config):
             return 0
         file = alone.file
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app:
-            spec = session_spec(app, given, setup, machine, turn, out, file or ())
+        with App.open() as app, watched(app, out):
+            spec = session_spec(app, given, setup, machine, turn, out, file or (), project)
             session = await ops.create(
                 app,
                 spec,
                 name=name,
                 if_not_exists=if_not_exists,
                 provision=not no_provision,
+                sure=project.yes,
                 report=lambda step: out.story(step, "dim"),
             )
             show_session(out, session)
@@ -146,16 +154,11 @@ def _show_list(out: Output, found: list[Session], queued: dict[str, int], *, cut
     elif not found:
         out.story("There is no session. Create one with: agentctl sessions create NAME --agent mock")
     else:
-        now = time.time()
-        rows = [(s.name, s.spec.agent, _state(s, queued), age(now - s.updated_at), s.title or "", s.id) for s in found]
-        print_table(out, ("name", "agent", "status", "active", "title", "id"), rows)
+        from agentctl.cli.session_table import print_sessions
+
+        print_sessions(out, found, queued)
         if cut:
             out.story(f"These are the newest {len(found)}; --all shows the rest.", "dim")
-
-
-def _state(session: Session, queued: dict[str, int]) -> str:
-    waiting = queued.get(session.id)
-    return f"{session.status}, {waiting} in line" if waiting else session.status
 
 
 def age(seconds: float) -> str:
@@ -198,6 +201,7 @@ def _fields(data: dict[str, Any]) -> list[tuple[str, str]]:
     for key, live_key in (("model", "model"), ("mode", "agentMode"), ("thought_level", "thoughtLevel")):
         fields.append((key.replace("_", " "), str(live.get(live_key) or data.get(key) or "")))
     fields += [
+        ("project", _project(data["project"])),
         ("labels", ", ".join(f"{k}={v}" for k, v in data["labels"].items())),
         ("usage", ", ".join(usage_facts(data.get("usage"), data.get("cost")))),
         ("events", str(data["last_sequence"])),
@@ -206,6 +210,10 @@ def _fields(data: dict[str, Any]) -> list[tuple[str, str]]:
         ("in line", "\n".join(f"{m['turn_id']}  {one_line(m['text'], 60)}" for m in data["queue"])),
     ]
     return fields
+
+
+def _project(project: dict[str, Any] | None) -> str:
+    return f"{project['path']} ({project['mode']})" if project else ""
 
 
 @examples("""
@@ -263,14 +271,20 @@ def delete(
     ],
     output: OutputOptions,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Do not ask, and lose changes in a worktree that nobody brought back.")
+    ] = False,
 ) -> int:
-    """Delete sessions with their log, home and history. This cannot be undone."""
+    """Delete sessions with their log, home and history. This cannot be undone.
+
+    One whose worktree has changes that nobody brought back by 'sessions pull' is only deleted with --force.
+    """
     from agentctl.ops import sessions as ops
 
     out = output.output
     with App.open() as app:
         found = [ops.get(app, ref) for ref in session]  # all are found before any is deleted
-    if not yes:
+    if not yes and not force:
         names = [s.name for s in found]
         what = names[0] if len(names) == 1 else f"{len(names)} sessions"
         confirm(out, what, f"Delete {', '.join(names)} with all data?")
@@ -278,7 +292,7 @@ def delete(
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
             for one in found:
-                await ops.delete(app, one.id)
+                await ops.delete(app, one.id, discard=force, only_pulled=not force)
         if out.json:
             out.envelope({"deleted": [s.id for s in found]})
         else:

@@ -10,6 +10,7 @@ from agentctl.cli import values
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions, SessionRef
 from agentctl.cli.output import write_text
+from agentctl.cli.progress import watched
 from agentctl.cli.running import run_async
 from agentctl.ops.app import App
 
@@ -54,7 +55,7 @@ def clone_repo(
     wanted = ops.clone_of(url, path=path, branch=branch, depth=depth, submodules=submodules, token_env=name)
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             made = await ops.clone_repo(
                 app, session, wanted, timeout_s=timeout or ops.TIMEOUT_S, report=lambda step: out.story(step, "dim")
             )

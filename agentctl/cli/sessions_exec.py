@@ -11,6 +11,7 @@ from agentctl.cli import values
 from agentctl.cli.lazy import examples, options
 from agentctl.cli.options import OutputOptions, SessionRef
 from agentctl.cli.output import Output, is_terminal, write_text
+from agentctl.cli.progress import watched
 from agentctl.cli.running import run_async
 from agentctl.errors import UsageError
 from agentctl.ops.app import App
@@ -86,7 +87,7 @@ def execute(ref: Ref, given: ExecOptions, command: list[str], out: Output) -> in
     )
 
     async def body(interrupts: Interrupts) -> int:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             if given.tty:
                 from agentctl.cli.terminal_view import exec_on_terminal
 

@@ -11,6 +11,7 @@ from agentctl.cli.files_output import file_writer, show_entries, show_stat
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions, SessionRef
 from agentctl.cli.output import Output, write_text
+from agentctl.cli.progress import watched
 from agentctl.cli.running import run_async
 from agentctl.errors import UsageError
 from agentctl.ops.app import App
@@ -57,7 +58,7 @@ def cat(session: SessionRef, path: PathArgument, output: OutputOptions) -> int:
     write = file_writer()
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             async with files.reading(app, session, path, _say(out)) as file:
                 async for chunk in file.chunks:
                     write(chunk)
@@ -238,7 +239,7 @@ def _run(
     """Run one op and show what it answers, or print the envelope."""
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             done = await op(app, _say(out))
         if out.json or show is None:
             out.envelope(done)

@@ -13,6 +13,7 @@ from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions, SessionRef
 from agentctl.cli.output import Output, ReaderGone, write_lines, write_text
 from agentctl.cli.plain_output import print_fields, print_table
+from agentctl.cli.progress import watched
 from agentctl.cli.running import run_async
 from agentctl.cli.sessions import age
 from agentctl.cli.untrusted import one_line
@@ -45,7 +46,7 @@ def list_(session: SessionRef, output: OutputOptions) -> int:
     out = output.output
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             found = await ops.listing(app, session, report=lambda step: out.story(step, "dim"))
         if out.json:
             out.envelope(found)
@@ -89,7 +90,7 @@ def get(session: SessionRef, process: ProcessId, output: OutputOptions) -> int:
     out = output.output
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             info = await ops.get(app, session, process, report=lambda step: out.story(step, "dim"))
         _show(out, info)
 
@@ -127,7 +128,7 @@ def cancel(
     out = output.output
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             info = await ops.cancel(
                 app,
                 session,
@@ -169,7 +170,7 @@ def print_logs(ref: Ref, process: str, out: Output, **which: Any) -> int:
     from agentctl.ops import processes as ops
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             async for batch in ops.logs(app, ref, process, **which, report=lambda step: out.story(step, "dim")):
                 _print(out, batch)
 
@@ -237,7 +238,7 @@ def input_(
     data = _input_bytes(text, file)
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             await ops.write(app, session, process, data, end=eof, report=lambda step: out.story(step, "dim"))
         if out.json:
             out.envelope({"id": process, "bytes_written": len(data), "eof": eof})

@@ -9,8 +9,9 @@ import typer
 from agentctl.cli.failed_turn import result_line_on_error
 from agentctl.cli.lazy import examples
 from agentctl.cli.message import build_message, can_ask, hook_command, message_text, only_watched, when_busy
-from agentctl.cli.options import MessageOptions, OutputOptions, SessionRef, TurnOptions
+from agentctl.cli.options import EditorShort, MessageOptions, OutputOptions, SessionRef, TurnOptions
 from agentctl.cli.output import Output, write_text
+from agentctl.cli.progress import watched
 from agentctl.cli.running import run_async
 from agentctl.ops.app import App
 
@@ -33,33 +34,49 @@ def send_message(
     turn: TurnOptions,
     output: OutputOptions,
     text: Text = None,
+    editor: EditorShort = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the turn's id and leave.")] = False,
 ) -> int:
     """Send a message, wait for the turn's end and print the final text."""
     if no_wait:
-        return _submit(session, text, given, turn, output.output)
-    return _send(session, text, given, turn, output.output, streams=False)
+        return _submit(session, text, given, turn, output.output, editor=editor)
+    return _send(session, text, given, turn, output.output, streams=False, editor=editor)
 
 
 @examples("""
     agentctl sessions stream my-work "Fix the failing test"
     agentctl sessions stream my-work "Explain" --attach screenshot.png
+    agentctl sessions stream @last --editor
     agentctl sessions stream my-work "No, the other file" --interrupt
     agentctl sessions stream my-work "Go on" --json | jq -r 'select(.type == "result").outcome'
 """)
 def send_message_stream(
-    session: SessionRef, given: MessageOptions, turn: TurnOptions, output: OutputOptions, text: Text = None
+    session: SessionRef,
+    given: MessageOptions,
+    turn: TurnOptions,
+    output: OutputOptions,
+    text: Text = None,
+    editor: EditorShort = False,
 ) -> int:
     """Send a message and show the turn as it happens."""
-    return _send(session, text, given, turn, output.output, streams=True)
+    return _send(session, text, given, turn, output.output, streams=True, editor=editor)
 
 
-def _send(ref: str, text: str | None, given: MessageOptions, turn: TurnOptions, out: Output, *, streams: bool) -> int:
+def _send(
+    ref: str,
+    text: str | None,
+    given: MessageOptions,
+    turn: TurnOptions,
+    out: Output,
+    *,
+    streams: bool,
+    editor: bool,
+) -> int:
     from agentctl.cli.turn_driver import drive, watcher
     from agentctl.ops import sessions
 
     async def body(interrupts: Interrupts) -> int:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             session = sessions.get(app, ref)
             attended = can_ask()
             message = build_message(said, given, turn, session, attended=attended)
@@ -69,20 +86,20 @@ def _send(ref: str, text: str | None, given: MessageOptions, turn: TurnOptions, 
     with result_line_on_error(out, ref, streams=streams) as failed:
         hook = hook_command(given)
         when_busy(given)
-        said = message_text(text, given, out)
+        said = message_text(text, given, out, editor=editor)
         return run_async(body)
     return failed.exit_code
 
 
-def _submit(ref: str, text: str | None, given: MessageOptions, turn: TurnOptions, out: Output) -> int:
+def _submit(ref: str, text: str | None, given: MessageOptions, turn: TurnOptions, out: Output, *, editor: bool) -> int:
     from agentctl.ops import sessions, turns
 
     only_watched("--no-wait", given, turn)
     when_busy(given)
-    said = message_text(text, given, out)
+    said = message_text(text, given, out, editor=editor)
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             session = sessions.get(app, ref)
             message = build_message(said, given, turn, session, attended=False)
             sent = await turns.send(app, session.id, message, lambda step: out.story(step, "dim"))

@@ -10,6 +10,7 @@ from agentctl.cli import values
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions, SessionRef
 from agentctl.cli.output import Output, write_json
+from agentctl.cli.progress import watched
 from agentctl.cli.running import run_async
 from agentctl.cli.sessions import show_session
 from agentctl.ops.app import App
@@ -72,7 +73,7 @@ def _configure(ref: str, out: Output, **change: Any) -> int:
     from agentctl.ops import sessions as ops
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             show_session(out, await ops.configure(app, ref, **change, report=lambda step: out.story(step, "dim")))
 
     return run_async(body)
@@ -96,7 +97,7 @@ def call(
     given = values.json_object(params, "PARAMS")
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             result = await ops.call(app, session, method, given, lambda step: out.story(step, "dim"))
         if out.json:
             out.envelope(result)

@@ -12,6 +12,7 @@ from agentctl.cli.complete import sessions as complete_sessions
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions
 from agentctl.cli.output import Output, is_terminal
+from agentctl.cli.progress import watched
 from agentctl.cli.running import run_async
 from agentctl.errors import UsageError
 from agentctl.ops.app import App
@@ -61,7 +62,7 @@ def open_shell(ref: Ref, shell: str | None, out: Output) -> int:
     async def body(interrupts: Interrupts) -> int:
         from agentctl.cli.terminal_view import exec_on_terminal
 
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             return await exec_on_terminal(app, ref, Command(argv=argv), out, interrupts)
 
     return run_async(body)

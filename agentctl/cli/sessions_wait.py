@@ -10,6 +10,7 @@ from agentctl.cli import values
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions, SessionRef
 from agentctl.cli.output import ENVELOPE_VERSION, Output, show_error, write_json, write_text
+from agentctl.cli.progress import watched
 from agentctl.cli.running import run_async
 from agentctl.cli.secrets import values_given
 from agentctl.cli.sessions import show_session
@@ -58,7 +59,7 @@ def wait(
         raise UsageError("--turn belongs to --for turn-ended.", hint="Add --for turn-ended.")
 
     async def body(interrupts: Interrupts) -> int:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             waited = await waiting.wait(app, session, wait_for, turn_id=turn, timeout_s=timeout)  # type: ignore[arg-type]  # _wait_for saw to it
         _show(out, waited)
         return waited.error.exit_code if waited.error else 0
@@ -97,7 +98,7 @@ def resume(session: SessionRef, output: OutputOptions, secret: Secret = None) ->
     out = output.output
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app:
+        with App.open() as app, watched(app, out):
             if secret:
                 app.given_secrets.update(values_given(secret, app.environ))
             show_session(out, await ops.resume(app, session, lambda step: out.story(step, "dim")))

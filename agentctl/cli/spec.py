@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agentctl.cli import values
 from agentctl.cli.compute_options import ComputeOptions, compute_of
+from agentctl.cli.project_options import ProjectOptions, project_fields
 from agentctl.cli.setup_options import SetupOptions, spec_fields
 from agentctl.errors import Conflict, UsageError
 
@@ -27,6 +28,7 @@ def session_spec(
     turn: TurnOptions,
     out: Output,
     files: Sequence[str] = (),
+    project: ProjectOptions | None = None,
 ) -> SessionSpec:
     """The spec of a new session: options, then configuration, then defaults. Nothing is changed by asking, but secrets
     that were given directly are with ``app`` then."""
@@ -44,7 +46,7 @@ def session_spec(
         compute=compute_of(machine),
         volume=given.volume or "default",
         workspace=given.workspace,
-        cwd=cwd_of(given.cwd, provider),
+        cwd=None if project and project.project and not given.cwd else cwd_of(given.cwd, provider),
         root=given.root,
         model=given.model or made.get("model") or config.model,
         mode=given.mode or made.get("mode") or config.mode,
@@ -61,6 +63,7 @@ def session_spec(
         on_lost=cast("OnLost", turn.on_lost or "fail"),
         on_interrupt=cast("OnInterrupt", turn.on_interrupt or "fail"),
         **spec_fields(setup, given.mcp_server or (), files),
+        **(project_fields(project) if project else {}),
         secrets=secrets_of(app, setup.secret, ephemeral=setup.secret_ephemeral),
         **_limits(stall_timeout_s=turn.stall_timeout, idle_timeout_s=given.idle_timeout),
     )
@@ -134,7 +137,9 @@ def cwd_of(given: str | None, provider: str) -> str | None:
     return os.path.abspath(os.path.expanduser(given)) if given else os.getcwd()
 
 
-def check_same(session: Session, given: SpecOptions, machine: ComputeOptions) -> None:
+def check_same(
+    session: Session, given: SpecOptions, machine: ComputeOptions, project: ProjectOptions | None = None
+) -> None:
     """Raise ``Conflict`` when options name another agent, provider or place than the session has."""
     spec = session.spec
     wanted = {"provider": given.provider, "workspace": given.workspace, "model": given.model, "image": machine.image}
@@ -142,6 +147,8 @@ def check_same(session: Session, given: SpecOptions, machine: ComputeOptions) ->
         wanted["agent"] = given.agent
     if given.cwd:
         wanted["cwd"] = cwd_of(given.cwd, spec.provider)
+    if project is not None and project.project:
+        _check_same_project(session, project)
     for name, value in wanted.items():
         has = getattr(spec, name)
         if value and value != has:
@@ -149,3 +156,16 @@ def check_same(session: Session, given: SpecOptions, machine: ComputeOptions) ->
                 f"The session '{session.name}' is there already, with {name} {has or 'not set'}, not {value}.",
                 hint="Leave the option out, or give another session name.",
             )
+
+
+def _check_same_project(session: Session, given: ProjectOptions) -> None:
+    """A worktree's project is the top of the checkout that was named."""
+    has = session.spec.project or {"path": "", "mode": ""}
+    wanted = os.path.realpath(os.path.expanduser(given.project or ""))
+    inside = has["mode"] == "worktree" and wanted.startswith(f"{has['path']}/")
+    if (wanted != has["path"] and not inside) or (given.project_mode or has["mode"]) != has["mode"]:
+        project = f"the project {has['path']} ({has['mode']})" if has["path"] else "no project"
+        raise Conflict(
+            f"The session '{session.name}' is there already, with {project}.",
+            hint="Leave --project out, or give another session name.",
+        )

@@ -189,6 +189,20 @@ def _mount(file: StrictYaml, node: Node, what: str) -> str:
     return f"{source}:{target}{':rw' if writable else ''}"
 
 
+def _copy(file: StrictYaml, node: Node, what: str) -> str:
+    """``SOURCE:TARGET``, or ``{source, target, exclude?}``."""
+    if not file.is_mapping(node):
+        source, sign, target = file.text(node, what).rpartition(":")
+        if not sign or not source or not target:
+            raise file.error(node, f"{what} is not SOURCE:TARGET")
+        return f"{_beside(file, source)}:{target}"
+    found = file.mapping(node, what, ("source", "target", "exclude"))
+    source = _path(file, _needed(file, node, found, "source", what), f"source of {what}")
+    target = file.text(_needed(file, node, found, "target", what), f"target of {what}")
+    exclude = _list_of(_text)(file, found["exclude"], f"exclude of {what}") if "exclude" in found else []
+    return json.dumps({"source": source, "target": target, "exclude": exclude}) if exclude else f"{source}:{target}"
+
+
 def _number_or_text(file: StrictYaml, node: Node, what: str) -> str:
     return file.text(node, what) if file.is_text(node) else f"{file.number(node, what):g}"
 
@@ -236,6 +250,11 @@ KEYS: dict[str, Key] = {
     "cpus": Key("cpus", "scalar", _number_or_text),
     "memory": Key("memory", "scalar", _number_or_text),
     "mounts": Key("mount", "list", _list_of(_mount)),
+    "copies": Key("copy", "list", _list_of(_copy)),
+    "copy_excludes": Key("copy_exclude", "list", _list_of(_text)),
+    "project": Key("project", "scalar", _path),
+    "project_mode": Key("project_mode", "scalar", _choice(options.PROJECT_MODES)),
+    "project_target": Key("project_target", "scalar", _text),
     "ports": Key("port", "list", _list_of(_number_or_text)),
 }
 """In the order in which ``--print-config`` prints them."""

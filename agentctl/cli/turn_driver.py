@@ -105,8 +105,13 @@ class JsonWatcher:
 
 def _result_envelope(line: Json, result: Result) -> Json:
     went_well = result.exit_code == 0
-    error = None if went_well else result.error or {"code": result.outcome, "message": f"The turn is {result.outcome}."}
+    error = None if went_well else result.error or _error_of(result.outcome)
     return {"agentctl": 1, "status": "ok" if went_well else "error", "data": line, "error": error}
+
+
+def _error_of(outcome: str) -> Json:
+    said = {"code": outcome, "message": f"The turn is {outcome}."}
+    return {**said, "hint": None, "retryable": False, "details": {}}
 
 
 def watcher(out: Output, *, streams: bool) -> Watcher:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from agentctl import ids
+from agentctl.ops.report import Progress, unwatched
 from agentctl.paths import StatePaths, default_state_dir
 
 if TYPE_CHECKING:
@@ -24,12 +25,19 @@ if TYPE_CHECKING:
 class App:
     """One command's context. Use as a context manager; nothing is opened before it is needed."""
 
+    hear_warnings: ClassVar[list[Callable[[str], None]]] = []
+    """Who is told what of the configuration does not count; the command line adds itself."""
+
     def __init__(self, paths: StatePaths, environ: Mapping[str, str]) -> None:
         self.paths = paths
         self.environ = environ
         self.prespawned: Prespawned | None = None
+        self.progress: Progress = unwatched
+        """Is told how pulls, builds and installs that a sandbox needs go on."""
         self.given_secrets: dict[str, str] = {}
         """Values that the user gave to this command; they go before those that a session's secrets are kept as."""
+        self.unasked_volumes: set[tuple[str, str]] = set()
+        """Volumes (provider, name) that this command made because something needed one."""
         self._providers: dict[str, Provider] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -52,7 +60,15 @@ class App:
     def config(self) -> Config:
         from agentctl.config import Config
 
-        return Config.load(self.environ)
+        try:
+            here = Path.cwd()
+        except FileNotFoundError:  # somebody deleted it
+            here = None
+        config = Config.load(self.environ, directory=here)
+        for warning in config.warnings:
+            for hear in self.hear_warnings:
+                hear(warning)
+        return config
 
     @cached_property
     def store(self) -> Store:

@@ -7,14 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agentctl.errors import AgentNotInstalled, CredentialsError, UsageError
+from agentctl.errors import CredentialsError, UsageError
 from agentctl.model import Session, SessionSpec
 from agentctl.ops import mirror
 from agentctl.wire import Recipe
 
 if TYPE_CHECKING:
-    from agentctl.agents.installed import Installed
-    from agentctl.agents.schema import AgentRecipe
     from agentctl.ops.app import App
     from agentctl.ops.mcp import Filled
 
@@ -38,60 +36,78 @@ class Launch(NamedTuple):
         }
 
 
-def prepare(app: App, session: Session) -> Launch:
-    """Look everything up, credentials too, as they are now. Raise as ``launch_of``."""
+async def prepare(app: App, session: Session, handle: Json | None = None) -> Launch:
+    """Look everything up, credentials too, as they are now. In a sandbox with files of its own (that of ``handle``, or
+    the one that the session's spec makes) the agent's programs are brought to where it sees them. Raise as ``check``,
+    ``AgentNotInstalled``, ``InstallFailed``."""
     from dataclasses import replace
 
     spec = session.spec
-    recipe, credentials = launch_of(app, spec, session)
-    recipe = replace(recipe, fresh_files=credentials.files)
+    credentials = _credentials(app, spec, session)
+    recipe = replace(await _recipe(app, spec, handle), fresh_files=credentials.files)
     return Launch(recipe, credentials.env, (*credentials.secrets, *hidden_values(app, spec, session)))
 
 
-def launch_of(app: App, spec: SessionSpec, session: Session | None = None) -> tuple[Recipe, Any]:
-    """The recipe to start this session's agent by, and the credentials it gets. Raise ``AgentNotFound``,
-    ``AgentNotInstalled``, ``Unsupported`` or ``CredentialsMissing``."""
+def check(app: App, spec: SessionSpec) -> None:
+    """Raise ``AgentNotFound``, ``Unsupported`` or ``CredentialsMissing`` for a spec that no session can be made of, and
+    ``AgentNotInstalled`` where it needs this machine's programs."""
+    from agentctl.agents import recipes
+
+    if spec.agent_command:
+        return
+    if app.provider(spec.provider).capabilities.layout is None:
+        _local_recipe(app, spec)
+    else:
+        recipes.check_permissions(recipes.find(spec.agent), spec.permissions)
+    _credentials(app, spec, None)
+
+
+def _credentials(app: App, spec: SessionSpec, session: Session | None) -> Any:
     from agentctl import credentials
+    from agentctl.agents import recipes
+
+    if spec.agent_command:
+        return credentials.NONE
+    recipe = recipes.find(spec.agent)
+    return credentials.require(recipe, app.environ, app.user_home, given_environment(app, spec, session))
+
+
+async def _recipe(app: App, spec: SessionSpec, handle: Json | None) -> Recipe:
+    from agentctl.agents import recipes
+
+    layout = app.provider(spec.provider).capabilities.layout
+    if spec.agent_command:
+        return recipes.command_recipe(spec.agent_command)
+    if layout is None:
+        return _local_recipe(app, spec)
+    from agentctl.ops import programs
+
+    recipe = recipes.find(spec.agent)
+    brought = await programs.of_spec(app, spec, recipe, handle)
+    return recipes.to_wire(
+        recipe,
+        installed=brought.installed if brought else None,
+        runtime=Path(layout.runtime),
+        python=layout.python,
+        permissions=spec.permissions,
+        is_local=False,
+        target=brought.platform if brought else None,
+    )
+
+
+def _local_recipe(app: App, spec: SessionSpec) -> Recipe:
     from agentctl.agents import installed, recipes
     from agentctl.providers.bootstrap import ensure_runtime
 
-    if spec.agent_command:
-        return recipes.command_recipe(spec.agent_command), credentials.NONE
     recipe = recipes.find(spec.agent)
     there = installed.installed(app.paths, recipe.name, recipe.version) or installed.installed(app.paths, recipe.name)
-    layout = app.provider(spec.provider).capabilities.layout
-    if layout is None:
-        runtime, python = ensure_runtime(app.paths, sys.executable), sys.executable
-    else:
-        runtime, python = Path(layout.runtime), layout.python
-        there = _with_our_node(app, recipe, there)
-    wired = recipes.to_wire(
+    return recipes.to_wire(
         recipe,
         installed=there,
-        runtime=runtime,
-        python=python,
+        runtime=ensure_runtime(app.paths, sys.executable),
+        python=sys.executable,
         permissions=spec.permissions,
-        is_local=layout is None,
     )
-    given = credentials.require(recipe, app.environ, app.user_home, given_environment(app, spec, session))
-    return wired, given
-
-
-def _with_our_node(app: App, recipe: AgentRecipe, there: Installed | None) -> Installed | None:
-    """A sandbox with files of its own has the agents' directory, and no Node of this machine's."""
-    if there is None or there.node is None or there.node.is_relative_to(app.paths.agents):
-        return there
-    from dataclasses import replace
-
-    from agentctl.agents.node import own_node
-
-    own = own_node(app.paths)
-    if not own.path.exists():
-        raise AgentNotInstalled(
-            f"{recipe.title} was installed with this machine's Node, which a container does not have.",
-            hint=f"Install it with its own: agentctl agents install {recipe.name} --own-node --reinstall",
-        )
-    return replace(there, node=own.path)
 
 
 def given_environment(app: App, spec: SessionSpec, session: Session | None = None) -> dict[str, str]:

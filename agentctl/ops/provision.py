@@ -7,6 +7,8 @@ of; the next command finds it by its labels and removes it before it makes anoth
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import secrets
 import time
 from dataclasses import replace
@@ -15,31 +17,36 @@ from typing import TYPE_CHECKING, Any
 
 from agentctl import ids
 from agentctl.model import Lease, Sandbox, Session, Volume
-from agentctl.ops import mirror
+from agentctl.ops import mirror, volume_needed
 from agentctl.ops.own import is_own
 from agentctl.wire import Boot
 
 if TYPE_CHECKING:
     from agentctl.ops.app import App
     from agentctl.ops.launch import Launch
-    from agentctl.providers.base import Found, Provider
+    from agentctl.ops.services import Tell
+    from agentctl.providers.base import Found, Provider, SandboxSpec
 
 Json = dict[str, Any]
+_LABEL_LENGTH = 63
 
 
-async def create_sandbox(app: App, session: Session, lease: Lease, launch: Launch | None, request: Json | None) -> Json:
-    """Make the session's sandbox, with the agent's session opening in it at once when ``request`` asks for it, and
-    store it. Returns its handle. On any error nothing of it is left. Raise ``LeaseLost``, and what the provider raises.
-    """
+async def create_sandbox(
+    app: App, session: Session, lease: Lease, launch: Launch | None, request: Json | None, tell: Tell
+) -> Json:
+    """Make the session's sandbox, with the agent's session opening in it at once when ``request`` asks for it (but not
+    before its services are ready), and store it. Returns its handle. On any error nothing of it is left. Raise
+    ``LeaseLost``, and what the provider raises."""
     provider = app.provider(session.spec.provider)
-    volume = await _volume(app, provider, session.spec.volume)
+    volume = await volume_needed.ensure(app, provider, session.spec.volume)
     sandbox_id = app.prespawned_for(provider) or ids.new_id("sbx")
     starting = {"status": "starting"} if request else {}
     app.store.update_session(session.id, lease=lease, sandbox_id=sandbox_id, **starting)
     # 15 ms of imports, done when this task first waits: while the supervisor comes up.
     asyncio.get_running_loop().call_soon(import_module, "agentctl.supervisor_client")
-    boot = _boot(app, session, sandbox_id, lease, launch, request)
-    handle = await provider.create(_sandbox_spec(session, volume, boot, labels_of(app, session)))
+    boot = _boot(app, session, sandbox_id, lease, launch, None if session.spec.compute.services else request)
+    spec = _with_project(app, session, _sandbox_spec(session, volume, boot, labels_of(app, session), tell))
+    handle = await _created(app, provider, spec, session.id)
     try:
         _record(app, session, sandbox_id, handle, lease)
     except BaseException:
@@ -48,12 +55,22 @@ async def create_sandbox(app: App, session: Session, lease: Lease, launch: Launc
     return handle
 
 
-async def make(app: App, own: Session, lease: Lease, *, expires_at: float | None) -> Json:
+async def make(app: App, own: Session, lease: Lease, *, expires_at: float | None, tell: Tell) -> Json:
     """Make a sandbox of its own and return its handle; the caller stores it. On any error nothing of it is left."""
     provider = app.provider(own.spec.provider)
-    volume = await _volume(app, provider, own.spec.volume)
+    volume = await volume_needed.ensure(app, provider, own.spec.volume)
     boot = replace(_boot(app, own, own.id, lease, None, None), expires_at=expires_at)
-    return await provider.create(_sandbox_spec(own, volume, boot, labels_of(app, own)))
+    return await _created(app, provider, _sandbox_spec(own, volume, boot, labels_of(app, own), tell), own.id)
+
+
+async def _created(app: App, provider: Provider, spec: SandboxSpec, owner_id: str) -> Json:
+    try:
+        return await provider.create(replace(spec, progress=app.progress))
+    except BaseException:
+        await volume_needed.take_back(app, spec.volume, owner_id)
+        raise
+    finally:
+        app.progress("", None, None)
 
 
 def _record(app: App, session: Session, sandbox_id: str, handle: Json, lease: Lease) -> None:
@@ -72,11 +89,26 @@ def _record(app: App, session: Session, sandbox_id: str, handle: Json, lease: Le
 
 def labels_of(app: App, session: Session) -> dict[str, str]:
     """What a sandbox of this session carries; the user's labels cannot take the place of ours."""
-    return {**session.spec.labels, **_marks(app, session)}
+    return {**session.spec.labels, **_marks(app, session), **_provenance()}
 
 
 def _marks(app: App, session: Session) -> dict[str, str]:
     return {"origin": session.spec.origin or app.origin, "sandbox" if is_own(session) else "session": session.id}
+
+
+def _provenance() -> dict[str, str]:
+    """Who made it and when, for whoever finds it; in characters that every provider's labels take."""
+    import pwd
+    import socket
+
+    from agentctl import __version__
+
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    owner = re.sub(r"[^A-Za-z0-9._-]", "-", f"{user}.{socket.gethostname()}")[:_LABEL_LENGTH]
+    return {"owner": owner, "created-at": str(int(time.time())), "version": __version__}
 
 
 def _boot(
@@ -101,7 +133,7 @@ def _boot(
     )
 
 
-def _sandbox_spec(session: Session, volume: Volume, boot: Boot, labels: dict[str, str]) -> Any:
+def _sandbox_spec(session: Session, volume: Volume, boot: Boot, labels: dict[str, str], tell: Tell) -> SandboxSpec:
     from agentctl.providers.base import SandboxSpec
 
     workspace = session.spec.workspace
@@ -115,16 +147,18 @@ def _sandbox_spec(session: Session, volume: Volume, boot: Boot, labels: dict[str
         labels=labels,
         image=session.spec.image,
         compute=session.spec.compute,
+        start_timeout_s=session.spec.start_timeout_s,
+        tell=tell,
     )
 
 
-async def _volume(app: App, provider: Provider, name: str) -> Volume:
-    volume = app.store.volume(provider.name, name)
-    if volume is None:
-        created = await provider.volume_create(name)
-        volume = replace(created, place=app.place if provider.capabilities.local_volumes else "")
-        app.store.put_volume(volume)
-    return volume
+def _with_project(app: App, session: Session, spec: SandboxSpec) -> SandboxSpec:
+    if session.spec.project is None:
+        return spec
+    from agentctl.ops import projects
+
+    compute, parts = projects.machine(app, session)
+    return replace(spec, compute=compute, parts=parts)
 
 
 async def clear_away(app: App, session: Session, *, at_once: bool = False) -> None:

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from agentctl import errors
 from agentctl.model import Lease, Session
-from agentctl.ops import launch, mirror, provision
+from agentctl.ops import launch, mirror, provision, services
 from agentctl.ops.elsewhere import require_here
 from agentctl.ops.own import is_own
 from agentctl.ops.report import Report
+from agentctl.ops.thawed import resume_paused
 
 if TYPE_CHECKING:
     from agentctl.ops.app import App
-    from agentctl.providers.base import Provider
+    from agentctl.providers.base import Provider, SandboxState
     from agentctl.supervisor_client import SupervisorClient
 
 Json = dict[str, Any]
@@ -61,6 +62,7 @@ class Link:
 async def living(app: App, session: Session, report: Report, *, on_lost: str | None = None) -> AsyncIterator[Link]:
     """The session with its supervisor and agent up, made so when they are not. Raise what bringing it up raises."""
     require_here(app, session)
+    _note_use(app, session)
     found = await _look(app, session, ASK_S)
     if isinstance(found, Link) and found.snapshot["status"] != "starting":
         link = found
@@ -70,6 +72,8 @@ async def living(app: App, session: Session, report: Report, *, on_lost: str | N
             from agentctl.ops import clone
 
             await clone.clone_missing(app, session, report)
+        elif session.status == "new" and (session.spec.copies or session.spec.project):
+            await _bring_copies(app, session, report)
         if session.spec.skills:
             from agentctl.ops import skill_sources
 
@@ -93,12 +97,34 @@ async def sandbox_of(app: App, session: Session, report: Report) -> AsyncIterato
     The agent is not started, and its credentials are not needed. Raise what making a sandbox raises.
     """
     require_here(app, session)
+    _note_use(app, session)
     if shared := _shared(session):
         client = await _shared_supervisor(app, shared, report)
     else:
         client = await _supervisor(app, session, ASK_S) or await _bring_up_bare(app, session, report)
     async with client:
+        if session.status == "new" and (session.spec.copies or session.spec.project):
+            from agentctl.ops import project_copies
+
+            await project_copies.bring(app, session, client, report)
         yield client
+
+
+def _note_use(app: App, session: Session) -> None:
+    """For ``@last``."""
+    if session.ephemeral or is_own(session):
+        return
+    with suppress(errors.StateError):  # on a full disk what runs can still be used
+        app.store.update_session(session.id, used_at=time.time())
+
+
+async def _bring_copies(app: App, session: Session, report: Report) -> None:
+    """What a new session is to find in its sandbox before its agent starts."""
+    from agentctl.ops import project_copies
+
+    if project_copies.is_due(app, session):
+        async with sandbox_of(app, session, report):
+            return
 
 
 def _shared(session: Session) -> str | None:
@@ -157,11 +183,15 @@ async def _let_go(found: Link | SupervisorClient | None) -> None:
 
 async def is_running(app: App, session: Session) -> bool:
     """Whether the backend says that the session's sandbox runs, reachable or not. Raise ``SessionElsewhere``."""
+    state = await state_of(app, session)
+    return state is not None and state.status == "running"
+
+
+async def state_of(app: App, session: Session) -> SandboxState | None:
+    """What the backend says of the session's sandbox; None where the session has none. Raise ``SessionElsewhere``."""
     require_here(app, session)
     sandbox = app.store.sandbox(session.sandbox_id) if session.sandbox_id else None
-    if sandbox is None:
-        return False
-    return (await app.provider(sandbox.provider).inspect(sandbox.handle)).status == "running"
+    return None if sandbox is None else await app.provider(sandbox.provider).inspect(sandbox.handle)
 
 
 async def live_client(app: App, session: Session) -> SupervisorClient | None:
@@ -196,13 +226,16 @@ async def _bring_up(app: App, session: Session, report: Report, on_lost: str | N
     async with lease_of(app, session.id) as lease:
         session = app.store.session(session.id)
         found = await _look(app, session, ASK_AGAIN_S)
+        if found is None and await resume_paused(app, session, report):
+            found = await _look(app, session, ASK_S)
         if isinstance(found, Link):
             return found
         if session.spec.sandbox is not None:
             await _let_go(found)
             return await _bring_up_shared(app, session, report, on_lost, lease)
         try:
-            prepared = launch.prepare(app, session)
+            lives_in = app.store.sandbox(session.sandbox_id or "") if found is not None else None
+            prepared = await launch.prepare(app, session, lives_in.handle if lives_in else None)
         except BaseException:
             await _let_go(found)
             raise
@@ -211,7 +244,7 @@ async def _bring_up(app: App, session: Session, report: Report, on_lost: str | N
             return link
         session = await _cleared(app, session)
         request = launch.session_request(app, session, prepared.recipe, on_lost)
-        handle = await provision.create_sandbox(app, session, lease, prepared, request)
+        handle = await provision.create_sandbox(app, session, lease, prepared, request, services.story(report))
         try:
             client = await client_to(app.provider(session.spec.provider), handle)
             return await _opened(app, client, session, request)
@@ -223,9 +256,11 @@ async def _bring_up(app: App, session: Session, report: Report, on_lost: str | N
 async def _bring_up_shared(app: App, session: Session, report: Report, on_lost: str | None, lease: Lease) -> Link:
     """In its sandbox, which others use too: of an earlier opening there, no more is ended than what was its own."""
     assert session.spec.sandbox is not None
-    prepared = launch.prepare(app, session)
+    launch.check(app, session.spec)
     client = await _shared_supervisor(app, session.spec.sandbox, report)
     try:
+        shared = app.store.named_sandbox(session.spec.sandbox)
+        prepared = await launch.prepare(app, session, shared.handle)
         report(f"Starting {prepared.recipe.name} …")
         await client.release(session.id)
         session = app.store.update_session(session.id, lease=lease, sandbox_id=session.spec.sandbox)
@@ -284,11 +319,13 @@ async def _bring_up_bare(app: App, session: Session, report: Report) -> Supervis
         session = app.store.session(session.id)
         if (client := await _supervisor(app, session, ASK_AGAIN_S)) is not None:
             return client
+        if await resume_paused(app, session, report) and (client := await _supervisor(app, session, ASK_S)) is not None:
+            return client
         session = await _cleared(app, session)
         if session.status not in WITHOUT_AGENT:
             session = app.store.update_session(session.id, status="hibernated")
         report("Starting the sandbox …")
-        handle = await provision.create_sandbox(app, session, lease, None, None)
+        handle = await provision.create_sandbox(app, session, lease, None, None, services.story(report))
         return await client_to(app.provider(session.spec.provider), handle)
 
 

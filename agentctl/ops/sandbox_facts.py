@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentctl import errors
 from agentctl.model import Sandbox, Session
-from agentctl.ops import reach, sandbox_up
+from agentctl.ops import reach, sandbox_up, services
 from agentctl.ops.elsewhere import is_elsewhere, require_here
 from agentctl.ops.own import as_session
 
@@ -37,7 +37,7 @@ async def seen(app: App, sandbox: Sandbox) -> tuple[Sandbox, SandboxState | None
     state = await app.provider(sandbox.provider).inspect(sandbox.handle)
     status = "stopped" if state.status == "missing" else state.status
     if not sandbox_up.is_up(sandbox) or status == sandbox.status:
-        return sandbox, state
+        return services.notice(app, sandbox, state) if status == "running" else sandbox, state
     told = {
         "stopped": ("sandbox.stopped", {"reason": "gone", "detail": state.detail}),
         "paused": ("sandbox.paused", {"reason": "found"}),
@@ -55,6 +55,8 @@ async def details(app: App, ref: str) -> Json:
         "boundary": facts.pop("boundary", app.provider(sandbox.provider).capabilities.boundary),
         "transport": facts.pop("transport", None),
         "sweep": facts.pop("sweep", None),
+        "services": facts.pop("services", {}),
+        "refused": facts.pop("refused", []),
         "backend": {"status": state.status, "detail": state.detail, "facts": facts} if state else None,
         "live": await _health(app, sandbox),
         "bound_sessions": [session.name for session in sessions_in(app, sandbox)],
@@ -106,8 +108,9 @@ def to_json(sandbox: Sandbox) -> Json:
     }
 
 
-async def logs(app: App, ref: str, *, max_bytes: int = LOG_BYTES) -> bytes:
-    """The end of what it printed itself. Raise ``SandboxNotFound`` when it is not up: the log goes with it."""
+async def logs(app: App, ref: str, *, service: str | None = None, max_bytes: int = LOG_BYTES) -> bytes:
+    """The end of what it printed itself, or what a service of it did. Raise ``SandboxNotFound`` when it is not up: the
+    log goes with it."""
     sandbox = app.store.named_sandbox(ref)
     require_here(app, as_session(sandbox))
     if not sandbox.handle:
@@ -115,6 +118,8 @@ async def logs(app: App, ref: str, *, max_bytes: int = LOG_BYTES) -> bytes:
             f"The sandbox {sandbox.name} is {sandbox.status}, and has no log.",
             hint=f"What became of it: agentctl sandboxes events {sandbox.name}",
         )
+    if service is not None:
+        return await services.logs(app, sandbox, service, max_bytes=max_bytes)
     return await app.provider(sandbox.provider).logs(sandbox.handle, max_bytes=max_bytes)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentctl import errors
 from agentctl.model import Lease, Sandbox
-from agentctl.ops import provision, reach
+from agentctl.ops import provision, reach, services
 from agentctl.ops.elsewhere import require_here
 from agentctl.ops.own import as_session
 from agentctl.ops.report import Report
@@ -86,7 +86,8 @@ async def start(app: App, sandbox: Sandbox, lease: Lease, report: Report, event:
     provider = app.provider(sandbox.provider)
     began = time.monotonic()
     try:
-        handle = await provision.make(app, as_session(sandbox), lease, expires_at=sandbox.expires_at)
+        tell = services.events(app, sandbox, lease, report)
+        handle = await provision.make(app, as_session(sandbox), lease, expires_at=sandbox.expires_at, tell=tell)
     except BaseException as e:
         _tell_failure(app, sandbox, lease, e)
         raise

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from agentctl import errors, ids
 from agentctl.model import Sandbox, SessionSpec
-from agentctl.ops import mirror, reach, sandbox_up, secrets
+from agentctl.ops import images, mirror, reach, sandbox_up, secrets
 from agentctl.ops.elsewhere import is_elsewhere, require_here
 from agentctl.ops.own import as_session
 from agentctl.ops.report import Report, silent
@@ -41,15 +41,19 @@ async def create(
     name: str | None = None,
     ttl_s: float | None = None,
     wait: bool = True,
+    sure: bool = False,
     report: Report = silent,
 ) -> Made:
     """Accept a sandbox and, with ``wait``, bring it up; on any error there is none then.
 
     Raise ``AlreadyExists`` for a taken name, unless the one there has the same spec: that one is returned as it is,
-    brought up only when it never was.
+    brought up only when it never was. ``sure``: it may see what ``mounts.check`` refuses otherwise.
     """
+    from agentctl.ops.sessions import placed
+
     if name is not None:
         ids.require_name(name, "a sandbox")
+    spec = await images.settled(app, placed(app, spec, sure=sure, report=report))
     made = await _accepted(app, spec, name, ttl_s)
     if not wait or not (made.is_new or made.sandbox.status in ("creating", "failed")):
         return made
@@ -64,10 +68,7 @@ async def create(
 
 
 async def _accepted(app: App, spec: SessionSpec, name: str | None, ttl_s: float | None) -> Made:
-    from agentctl.ops.sessions import placed
-
     provider = app.provider(spec.provider)
-    spec = placed(app, spec)
     if name is not None and (there := await _same(app, name, spec, ttl_s)):
         return Made(there, is_new=False)
     await provider.check()

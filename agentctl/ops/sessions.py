@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentctl import errors, ids
 from agentctl.model import Session, SessionSpec, Volume
-from agentctl.ops import launch, mirror, provision, reach, secrets, user_agents
+from agentctl.ops import images, launch, mirror, provision, reach, secrets, user_agents, volume_needed
 from agentctl.ops.elsewhere import is_elsewhere, require_here
 from agentctl.ops.report import Report, silent
 
@@ -34,20 +34,21 @@ async def create(
     if_not_exists: bool = False,
     provision: bool = True,
     ephemeral: bool = False,
+    sure: bool = False,
     report: Report = silent,
 ) -> Session:
     """Make a session and, with ``provision``, bring its agent up. On any error there is no session.
 
     Raise ``SessionExists`` for a taken name, unless ``if_not_exists`` and the session there has the same spec; then it
-    is returned as it is.
+    is returned as it is. ``sure``: its sandbox may see what ``mounts.check`` refuses otherwise.
     """
     if name is not None and not ids.is_name(name):
         raise errors.UsageError(f"{name!r} cannot name a session: use a-z, 0-9, '.', '_', '-', at most 64 characters.")
-    spec = _completed(app, spec)
+    spec = await images.settled(app, _completed(app, spec, sure=sure, report=report))
     if name is not None and if_not_exists and (there := _same(app, name, spec)):
         secrets.give(app, there)
         return there
-    launch.launch_of(app, spec)
+    launch.check(app, spec)
     for warning in secrets.warnings(app, spec.secrets) if spec.secrets else ():
         report(warning)
     if spec.files or spec.skills or spec.system_prompt:
@@ -55,6 +56,10 @@ async def create(
 
         home_files.check(spec)
     session_id = ids.new_id("ses")
+    if spec.project is not None:
+        from agentctl.ops import projects
+
+        spec = projects.settled(app, spec, session_id)
     now = time.time()
     session = Session(
         id=session_id,
@@ -70,6 +75,8 @@ async def create(
     cloned: list[str] = []
     try:
         secrets.keep(app, session, app.given_secrets)
+        if spec.project is not None:
+            await projects.prepare(app, session, report)
         if not provision:
             return session
         if spec.clones:
@@ -81,18 +88,28 @@ async def create(
     except BaseException:
         if cloned:
             await clone.take_back(app, session, cloned)
-        await delete(app, session_id)
+        await delete(app, session_id, without_trace=True)
         raise
 
 
-def _completed(app: App, spec: SessionSpec) -> SessionSpec:
+def _completed(app: App, spec: SessionSpec, *, sure: bool, report: Report) -> SessionSpec:
     """The spec with everything that would otherwise depend on where it is read: agent, cwd and origin."""
-    return placed(app, user_agents.expanded(app, spec))
+    spec = placed(app, user_agents.expanded(app, spec), sure=sure, report=report)
+    if not spec.copies:
+        return spec
+    from agentctl.ops import project_copies
+
+    return replace(spec, copies=project_copies.checked(app, spec, report))
 
 
-def placed(app: App, spec: SessionSpec) -> SessionSpec:
-    """The spec with its directories and origin. Raise ``UsageError`` for a directory that is not there."""
+def placed(app: App, spec: SessionSpec, *, sure: bool = False, report: Report = silent) -> SessionSpec:
+    """The spec with its directories and origin. Raise ``UsageError`` for a directory that is not there, and as
+    ``projects.placed`` and ``mounts.check``."""
     provider = app.provider(spec.provider)
+    if spec.project is not None:
+        from agentctl.ops import projects
+
+        spec = projects.placed(app, spec)
     ids.require_name(spec.volume, "a volume")
     if spec.workspace is not None:
         ids.require_name(spec.workspace, "a workspace")
@@ -105,6 +122,10 @@ def placed(app: App, spec: SessionSpec) -> SessionSpec:
         cwd = str(path)
     root = _completed_root(spec.root, cwd, local=sees_host)
     _check_compute(spec)
+    if spec.sandbox is None and (spec.compute.mounts or spec.project):
+        from agentctl.ops import mounts
+
+        mounts.check(app, spec, sure=sure, report=report)
     image = _image(app, spec, provider.capabilities.images)
     return replace(spec, cwd=cwd, root=root, image=image, origin=spec.origin or app.origin)
 
@@ -131,7 +152,13 @@ def _image(app: App, spec: SessionSpec, has_images: bool) -> str | None:
                 hint="Add --provider docker, or leave --image out.",
             )
         return None
-    image = spec.image or app.config.image
+    if spec.sandbox is not None:  # it has what it was made from
+        return spec.image
+    if spec.image is not None and spec.compute.dockerfile is not None:
+        raise errors.UsageError("--image and --dockerfile cannot go together.", hint="Leave one of them out.")
+    image = None if spec.compute.dockerfile else spec.image or app.config.image
+    if app.provider(spec.provider).capabilities.machines:
+        return image
     if image is None and spec.compute.dockerfile is None:
         raise errors.UsageError(
             f"The provider {spec.provider} needs to know which image to make a container from.",
@@ -157,11 +184,19 @@ def _same(app: App, name: str, spec: SessionSpec) -> Session | None:
         return None
     if there.name != name:
         return None
-    if there.spec.hash() != spec.hash():
+    if _as_asked(app, there).hash() != spec.hash():
         raise errors.SessionExists(
             f"Session {name} exists with another spec.", hint=f"See it with: agentctl sessions get {name}"
         )
     return there
+
+
+def _as_asked(app: App, session: Session) -> SessionSpec:
+    if session.spec.project is None:
+        return session.spec
+    from agentctl.ops import projects
+
+    return projects.as_asked(app, session)
 
 
 async def listing(
@@ -184,12 +219,13 @@ async def _refreshed(app: App, session: Session) -> Session:
     sandbox = app.store.sandbox(session.sandbox_id)
     if sandbox is None:
         return await _unrecorded(app, session)
-    running = (await app.provider(sandbox.provider).inspect(sandbox.handle)).status == "running"
+    status = (await app.provider(sandbox.provider).inspect(sandbox.handle)).status
     with suppress(errors.StateError):  # on a full disk the mirror stays as it is, and can still be looked at
         session = await mirror.from_volume(app, session)
-    if running or session.status == "hibernated":
+    if status == "running" or session.status == "hibernated":
         return session
-    return replace(session, status="dead")  # said, not stored: another command may be bringing it up right now
+    # Said, not stored: another command may be bringing it up right now.
+    return replace(session, status="paused" if status == "paused" else "dead")
 
 
 async def _unrecorded(app: App, session: Session) -> Session:
@@ -248,6 +284,8 @@ def to_json(session: Session) -> Json:
         "pre_start": list(spec.pre_start),
         "user_agent": spec.user_agent,
         "clones": list(spec.clones),
+        "copies": list(spec.copies),
+        "project": spec.project,
         "labels": spec.labels,
         "origin": spec.origin,
         "native_session_id": session.native_session_id,
@@ -284,7 +322,7 @@ def update(
     if labels or unset_labels:
         kept = {k: v for k, v in session.spec.labels.items() if k not in unset_labels}
         fields["spec"] = replace(session.spec, labels={**kept, **(labels or {})})
-    return app.store.update_session(session.id, **fields) if fields else session
+    return app.store.update_session(session.id, used_at=time.time(), **fields) if fields else session
 
 
 async def configure(
@@ -356,22 +394,43 @@ async def asleep(app: App, ref: str) -> AsyncIterator[Session]:
         yield session
 
 
-async def delete(app: App, ref: str, *, at_once: bool = False) -> None:
+async def delete(
+    app: App,
+    ref: str,
+    *,
+    at_once: bool = False,
+    without_trace: bool = False,
+    discard: bool = False,
+    only_pulled: bool = False,
+) -> None:
     """End the session's sandbox, delete its home and log from the volume, then the session. A workspace stays.
 
     ``at_once`` does not wait for the supervisor to write what is deleted anyway: for a throw-away session whose turn
-    is over.
+    is over. ``without_trace``, as for any throw-away session: a volume that this command made for it and that is empty
+    goes with it. A worktree of its project goes, too, and its branch unless that has commits that would be lost; with
+    ``discard`` in any case. With ``only_pulled`` raise ``Conflict``, before anything is done, for changes in a worktree
+    that nobody has brought back.
     """
     session = app.store.session(ref)
+    if only_pulled and session.spec.project is not None:
+        from agentctl.ops import project_changes
+
+        await project_changes.require_pulled(app, session)
     async with _without_sandbox(app, session, at_once=at_once):
         volume = app.store.volume(session.spec.provider, session.spec.volume)
         if volume is not None:
-            await app.provider(session.spec.provider).session_remove(volume, session.id)
+            empty = await app.provider(session.spec.provider).session_remove(volume, session.id)
             if session.spec.sandbox is not None:
                 _remove_shared_log(app, session, volume)
         if session.spec.secrets:
             secrets.forget(app, session.id)
+        if session.spec.project or session.spec.copies:
+            from agentctl.ops import projects
+
+            await projects.forget(app, session, discard=discard or without_trace)
         app.store.delete_session(session.id)
+        if (session.ephemeral or without_trace) and volume is not None and empty:
+            await volume_needed.remove_empty(app, volume)
 
 
 def _remove_shared_log(app: App, session: Session, volume: Volume) -> None:

@@ -108,7 +108,7 @@ class TurnStream:
 
     async def _live(self, client: SupervisorClient) -> AsyncGenerator[list[Event], None]:
         """Events as they are written. A broken connection is opened again for ``RETRY_S``, while the backend says that
-        the sandbox runs."""
+        the sandbox runs; a backend that is away itself is waited for."""
         deadline: float | None = None
         while True:
             try:
@@ -118,9 +118,12 @@ class TurnStream:
                         yield batch
                 return
             except errors.SupervisorUnreachable:
+                from agentctl.ops import loss
+
+                state = await loss.state_of(self._app, self.session)
                 now = time.monotonic()
                 deadline = deadline or now + RETRY_S
-                if now >= deadline or not await reach.is_running(self._app, self.session):
+                if now >= deadline or state is None or state.status != "running":
                     raise
                 await asyncio.sleep(0.1)
 
@@ -158,16 +161,23 @@ class TurnStream:
     async def _after_loss(self, error: errors.AgentctlError) -> AsyncIterator[list[Event]]:
         """The supervisor is gone: read what it still wrote; a turn without an end was interrupted. Raise ``error`` when
         the supervisor lives on and only says nothing, for then nobody knows; and when the turn was in line, for then
-        the session's next supervisor begins it. A supervisor that gave up before it wrote anything says why."""
-        session = await mirror.from_volume(self._app, self._app.store.session(self.session.id))
+        the session's next supervisor begins it. A supervisor that gave up before it wrote anything says why. Raise
+        ``SandboxPaused`` for a turn that is frozen with its sandbox."""
+        from agentctl.ops import loss
+
+        session = self._app.store.session(self.session.id)
+        state = await loss.state_of(self._app, session)
+        session = await mirror.from_volume(self._app, session)
         for own in self._from_store():
             yield own
         if self.has_ended:
             return
+        replaced = session.sandbox_id != self.session.sandbox_id
+        if not replaced and state is not None and state.status == "paused":
+            raise loss.is_paused(session, state)
         failure = await self._failure()
         if failure is not None and self._fold.first_sequence is None:
             raise errors.from_code(failure["code"], failure["message"], hint=failure["hint"])
-        replaced = session.sandbox_id != self.session.sandbox_id
         if failure is None and not replaced and await reach.is_running(self._app, session):
             error.hint = f"The turn may be going on; see: agentctl sessions events {session.name} --follow"
             raise error
@@ -177,6 +187,7 @@ class TurnStream:
                 f"The message is in line still; the session goes on with: agentctl sessions resume {session.name}"
             )
             raise error
+        error = error if replaced else loss.went_away(error, state)
         error.hint = f"Nothing is sent again by itself; go on with: agentctl sessions stream {session.name} MESSAGE"
         self._fold.ended = {"outcome": "interrupted", "error": failure or error.to_json()}
 

@@ -82,7 +82,7 @@ class _Wait:
         self._session = await mirror.from_volume(self._app, self._session)
         client = await reach.live_client(self._app, self._session)
         if client is None:
-            return self._judged_dead()
+            return await self._lost()
         async with client:
             try:
                 return await self._watched(client)
@@ -90,7 +90,16 @@ class _Wait:
                 self._session = await mirror.from_volume(self._app, self._app.store.session(self._session.id))
                 if not isinstance(e, errors.SessionNotFound) and await reach.is_running(self._app, self._session):
                     raise
-                return self._judged_dead()
+                return await self._lost()
+
+    async def _lost(self) -> Waited:
+        """Raise ``SandboxPaused`` where it will go on."""
+        from agentctl.ops import loss
+
+        state = await loss.state_of(self._app, self._session)
+        if state is not None and state.status == "paused":
+            raise loss.is_paused(self._session, state)
+        return self._judged_dead()
 
     async def _watched(self, client: SupervisorClient) -> Waited:
         """Judge now, and after every event that may have changed the verdict."""

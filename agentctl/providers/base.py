@@ -26,25 +26,31 @@ Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A door to a supervisor: how to open a stream, and the headers each request needs besides the token."""
+    """A door to a supervisor: how to open a stream, and the headers each request needs besides the token; a ``Host``
+    among them goes before ours. ``renew`` gives the door as it is now, for one that somebody else keeps and may change:
+    it is asked when the door refuses us."""
 
     dial: Dial
     headers: dict[str, str] = field(default_factory=dict)
+    renew: Callable[[], Awaitable[Endpoint]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Where a sandbox that has files of its own finds the interpreter (a path, or a name on PATH) and the bundle."""
+    """Where a sandbox that has files of its own finds the interpreter (a path, or a name on PATH), the bundle and the
+    agents."""
 
     python: str
     runtime: str
+    agents: str = "/opt/agentctl/agents"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What the provider has. ``boundary`` is what separates agent and supervisor: ``none``, ``uid`` or ``vm``.
 
-    ``local_volumes``: a volume is of use on this host only. ``layout``: None where a sandbox sees this host's files.
+    ``local_volumes``: a volume is of use on this host only. ``parts``: it has an answer to
+    ``SandboxSpec.parts``. ``layout``: None where a sandbox sees this host's files.
     """
 
     default_cwd: str | None
@@ -53,6 +59,9 @@ class Capabilities:
     layout: Layout | None = None
     pause: bool = False
     images: bool = False
+    machines: bool = False
+    """Whether it is an ``ImageProvider``."""
+    parts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +81,14 @@ def quiet(what: str, done: int | None, whole: int | None) -> None:
     """The ``Progress`` that nobody watches."""
 
 
+Tell = Callable[[str, dict[str, Any]], None]
+"""What became of a part of a sandbox while it is made, as an event: its type (``service.ready``) and its data."""
+
+
+def untold(kind: str, data: dict[str, Any]) -> None:
+    """The ``Tell`` that nobody hears."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
     """``home`` is the volume-relative directory mounted as the agent's HOME: ``agents/<session>/home`` or
@@ -79,6 +96,9 @@ class SandboxSpec:
     what only the provider knows (``listen``, ``home``, ``tmp``, ``log_root``, parts of ``agent_env``), which the
     provider fills in. ``image`` and ``compute`` are for
     providers that take them (``lookup.COMPUTE``), and ``progress`` is told how pulls and builds go on.
+    ``parts`` are further directories of the volume and where the sandbox has them: volume-relative → absolute.
+    ``start_timeout_s`` is how long a service may take until it is ready, None as long as the provider thinks fit;
+    ``tell`` hears what became of each.
     """
 
     sandbox_id: str
@@ -91,6 +111,9 @@ class SandboxSpec:
     image: str | None = None
     compute: Compute = field(default_factory=Compute)
     progress: Progress = quiet
+    parts: dict[str, str] = field(default_factory=dict)
+    start_timeout_s: float | None = None
+    tell: Tell = untold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,11 +189,66 @@ class Provider(Protocol):
         to whom agents run as. Nothing is left behind but what was written. Raise ``VolumeNotFound`` when the volume is
         gone."""
 
-    async def session_remove(self, volume: Volume, session_id: str) -> None:
-        """Delete ``agents/<session_id>`` from the volume: home and log. Removing a missing one succeeds."""
+    async def session_remove(self, volume: Volume, session_id: str) -> bool:
+        """Delete ``agents/<session_id>`` from the volume: home and log. Removing a missing one succeeds. Return whether
+        the volume is known to hold nothing any more."""
 
     async def workspace_remove(self, volume: Volume, name: str) -> None:
         """Delete ``workspaces/<name>`` and all in it, however its modes are. Removing a missing one succeeds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What programs have to be made for to run in a sandbox: ``platform`` as npm names it (``linux-x64-musl``), and
+    where the Node on its PATH lies, if there is one. ``image`` is what it is told to users as."""
+
+    image: str
+    platform: str
+    node: str | None = None
+    node_version: str | None = None
+
+
+class ImageProvider(Provider, Protocol):
+    """A provider that has ``Capabilities.machines`` and a ``Layout``: its sandboxes do not see this host's programs."""
+
+    async def check_image(self, image: str | None, compute: Compute) -> str | None:
+        """What to keep in a spec as the image of new sandboxes: the name that the Dockerfile of ``compute`` stands for
+        now, else ``image``. Nothing is pulled or built. Raise ``UsageError`` when none is named and there is no default
+        one, naming what makes one."""
+
+    async def machine(self, spec_image: str | None, compute: Compute, progress: Progress) -> Machine:
+        """What a sandbox of this image would be; it is pulled or built when it is missing. Raise ``ImageNotFound``, or
+        ``UsageError`` for one in which no supervisor can run or which cannot be built."""
+
+    async def machine_of(self, handle: dict[str, Any]) -> Machine:
+        """What a sandbox is. Raise ``SandboxNotFound``."""
+
+    async def bring(self, machine: Machine, directory: Path, key: str, progress: Progress) -> str:
+        """Have a directory of this host's agents where sandboxes of that machine see it, read-only, and return its path
+        there. ``key`` is a relative path that names its content: what is there under it is not brought again."""
+
+    async def build_runtime(self, request: RuntimeBuild, progress: Progress) -> RuntimeImage:
+        """Build the image that sandboxes are made from when none is named. On any error there is none of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeBuild:
+    """How to build the default image; None is what agentctl would take. ``ca_bundle`` is a PEM file of this host.
+    ``arguments`` are the provider's own; ``afresh``: with newer bases and packages, where there are any."""
+
+    tag: str | None = None
+    ca_bundle: str | None = None
+    arguments: dict[str, str] = field(default_factory=dict)
+    afresh: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeImage:
+    """``id`` is the backend's, None where images have only names."""
+
+    tag: str
+    id: str | None
+    changed: bool
 
 
 class PausingProvider(Provider, Protocol):
@@ -181,3 +259,16 @@ class PausingProvider(Provider, Protocol):
 
     async def resume(self, handle: dict[str, Any]) -> None:
         """Let it go on where it was. Resuming a running one succeeds."""
+
+
+class ServingProvider(Provider, Protocol):
+    """A provider that has an answer to ``Compute.services``.
+
+    ``create`` starts them with the sandbox, returns when the required ones are ready and had their ``post_start``, and
+    raises ``ServiceFailed`` for one that is not. ``inspect`` tells of them in ``facts["services"]``: ``{name:
+    {"status", "detail", "image", "required"}}``, ``status`` one of ``starting``, ``ready``, ``paused``, ``failed`` and
+    ``missing``. They are paused, resumed and removed with the sandbox, and stop when it does.
+    """
+
+    async def service_logs(self, handle: dict[str, Any], name: str, *, max_bytes: int) -> bytes:
+        """The end of what a service printed. Raise ``NotFound`` with those that there are."""

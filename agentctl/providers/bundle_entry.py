@@ -11,6 +11,7 @@ import sys
 ENTRIES = {
     "serve": "agentctl.supervisor.serve",
     "bridge": "agentctl.supervisor.bridge",
+    "egress": "agentctl.supervisor.egress.proxy",
     "mock-agent": "agentctl.supervisor.mock.agent",
 }
 

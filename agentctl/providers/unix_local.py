@@ -161,7 +161,7 @@ class UnixLocalProvider:
 
     async def find_by_labels(self, labels: dict[str, str]) -> AsyncIterator[Found]:
         for run_dir in sorted(self._paths.run.glob("*")):
-            found = _found(run_dir)
+            found = found_in(run_dir)
             if found is not None and labels.items() <= found.labels.items():
                 yield found
 
@@ -240,10 +240,11 @@ class UnixLocalProvider:
             )
         yield Files(FileSpace(str(root), str(root)))
 
-    async def session_remove(self, volume: Volume, session_id: str) -> None:
+    async def session_remove(self, volume: Volume, session_id: str) -> bool:
         if not ids.is_name(session_id):
             raise UsageError(f"{session_id!r} is not the id of a session.")
         await asyncio.to_thread(remove_tree, self.volume_path(volume, "agents") / session_id)
+        return False  # an empty directory is in nobody's way
 
     async def workspace_remove(self, volume: Volume, name: str) -> None:
         ids.require_name(name, "a workspace")
@@ -309,7 +310,7 @@ def _forget(handle: Json) -> None:
         remove_tree(socket.parent)
 
 
-def _found(run_dir: Path) -> Found | None:
+def found_in(run_dir: Path) -> Found | None:
     """What a sandbox's directory says; one that never came up is found without labels."""
     try:
         about = json.loads((run_dir / _LABELS).read_text())

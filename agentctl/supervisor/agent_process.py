@@ -15,6 +15,7 @@ from typing import IO, Any, Literal, NamedTuple
 
 from agentctl.errors import AgentStartFailed
 from agentctl.ids import new_id
+from agentctl.supervisor.cgroups import oom_kills
 from agentctl.supervisor.log.files import said_as_ours
 from agentctl.supervisor.processes import ProcessIdentity, end_all, kin, reap
 from agentctl.supervisor.redaction import Redact
@@ -92,6 +93,7 @@ class AgentProcess:
         self._stdout_lost = asyncio.Event()
         self._stdin_lost = asyncio.Event()
         self._known: dict[ProcessIdentity, None] = {}
+        self._oom_kills = oom_kills()
         self._stopping: asyncio.Task[Ending] | None = None
         identity = ProcessIdentity.of(popen.pid)
         assert identity is not None, "an unreaped child always has an identity"
@@ -110,6 +112,11 @@ class AgentProcess:
         there are no more than 70, all are in ``head`` and ``tail`` is null.
         """
         return self._stderr.summary()
+
+    @property
+    def lacked_memory(self) -> bool:
+        """Whether the kernel has killed processes of the sandbox since, because its memory was full."""
+        return oom_kills() > self._oom_kills
 
     def tree(self) -> list[ProcessIdentity]:
         """The agent and every living process that it brought up, also those that left its tree."""

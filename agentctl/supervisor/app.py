@@ -53,7 +53,12 @@ def build_app(supervisor: Supervisor, token: str) -> ASGIApp:
             Exception: http.on_unexpected_error,
         },
     )
-    return http.TokenGate(RedactedAnswers(app, supervisor), token)
+    answering: ASGIApp = RedactedAnswers(app, supervisor)
+    if supervisor.keeper is not None:
+        from agentctl.supervisor.keep.gate import HomeGate
+
+        answering = HomeGate(answering, supervisor.keeper)
+    return http.TokenGate(answering, token)
 
 
 class SessionRoutes:

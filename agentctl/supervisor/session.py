@@ -112,14 +112,15 @@ class Session:
         try:
             self.log.append(drafts, turn_id=turn_id, native_session_id=self.native_session_id, durable=durable)
         except (errors.StateError, errors.LeaseLost) as e:
-            self._fail(e)
+            self.fail(e)
 
     def unreadable(self, error: errors.StateError) -> None:
         """A reader could not read the log. It may be the first to find that it was deleted: that ends the session."""
         if not self._stderr_path.parent.is_dir():
-            self._fail(error)
+            self.fail(error)
 
-    def _fail(self, error: errors.StateError | errors.LeaseLost) -> None:
+    def fail(self, error: errors.StateError | errors.LeaseLost) -> None:
+        """Its log may or can not be written any more."""
         if self.failure is None:
             self.failure = error
             with suppress(errors.StateError):  # it will not be synced either

@@ -14,6 +14,7 @@ from agentctl.events import Draft
 from agentctl.supervisor import settings
 from agentctl.supervisor.agent import Agent, Opened, agent_environment, write_missing_files
 from agentctl.supervisor.configured import install_skills, mcp_servers
+from agentctl.supervisor.transcript import has_words
 from agentctl.wire import SANDBOX_ENV, Boot, PermissionSetup
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ class Starter:
         }
         drafts = [Draft("session.started" if first else "sandbox.agent_started", {"metadata": facts}, "daemon")]
         if opened.context == "lost":
-            if self._on_lost == "replay":
+            if self._on_lost == "replay" and has_words(session.log):
                 session.context = "replayed"
             lost = {"reason": "; ".join(opened.tried), "tried": opened.tried, "action": self._on_lost}
             drafts.insert(0, Draft("session.context_lost", lost, "daemon"))

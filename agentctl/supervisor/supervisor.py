@@ -20,6 +20,7 @@ from agentctl.wire import Boot
 
 if TYPE_CHECKING:
     from agentctl.supervisor.exec.processes import UserProcesses
+    from agentctl.supervisor.keep.keeper import Keeper
 
 Json = dict[str, Any]
 IDLE_TICK_S = 1.0
@@ -43,6 +44,11 @@ class Supervisor:
         self.activities: list[Callable[[], bool]] = []
         self.closers: list[Callable[[], Awaitable[None]]] = []
         self.user_processes: UserProcesses | None = None
+        self.keeper: Keeper | None = None
+        if boot.keep is not None:
+            from agentctl.supervisor.keep.keeper import Keeper
+
+            self.keeper = Keeper(boot)
         self._last_active = time.monotonic()
         self._exit: Callable[[], None] | None = None
         self._leaving: asyncio.Task[None] | None = None
@@ -52,6 +58,8 @@ class Supervisor:
 
     def begin(self) -> None:
         """Open the session that Boot names; ``create_session`` will tell how it went."""
+        if self.keeper is not None:
+            self.keeper.begin()
         if self.boot.session is not None:
             session_id = self.boot.session["id"]
             opening = asyncio.create_task(self._open(session_id, self.boot.session["request"]))
@@ -107,6 +115,8 @@ class Supervisor:
         self.raw_servers.know(self.boot, self.redact)
 
     async def _open(self, session_id: str, request: Json) -> Session:
+        if self.keeper is not None:
+            await self.keeper.log_restored(session_id, request)
         if session_id in self.sessions:
             raise errors.SessionExists(f"Session {session_id} lives in this sandbox already.")
         if self._leaving is not None:
@@ -127,10 +137,12 @@ class Supervisor:
         )
         self.sessions[session_id] = session
         try:
+            if self.keeper is not None:
+                self.keeper.attach(session)
             await session.start()
         except BaseException:
             self.sessions.pop(session_id, None)  # a release that came in between has taken it already
-            await session.close("error")
+            await self._close_session(session, "error")
             raise
         return session
 
@@ -139,13 +151,22 @@ class Supervisor:
         session = self.sessions.pop(session_id, None)
         if session is not None:
             await session.terminate()
+            await self._detach(session)
 
     async def release_session(self, session_id: str) -> None:
         """Stop the agent and close the log of a session that will come back; the others here, and what users run, go
         on. Releasing a missing one succeeds."""
         session = self.sessions.pop(session_id, None)
         if session is not None:
-            await session.close("released")
+            await self._close_session(session, "released")
+
+    async def _close_session(self, session: Session, reason: str) -> None:
+        await session.close(reason)
+        await self._detach(session)
+
+    async def _detach(self, session: Session) -> None:
+        if self.keeper is not None:
+            await self.keeper.detach(session.id)
 
     def health(self) -> Json:
         return {
@@ -156,6 +177,7 @@ class Supervisor:
             "version": __version__,
             "sessions": len(self.sessions),
             "idle_s": round(self.idle_s(), 1),
+            **({} if self.keeper is None else {"keep": self.keeper.health()}),
         }
 
     def idle_s(self) -> float:
@@ -184,6 +206,8 @@ class Supervisor:
         except TimeoutError:
             pass  # whatever would not end in good order is killed by ``close``
         finally:
+            if self.keeper is not None:
+                await self.keeper.finish()
             if self._exit is not None:
                 self._exit()
 

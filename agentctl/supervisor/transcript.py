@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import deque
 from typing import Any
 
@@ -44,6 +45,11 @@ def replay_block(log: SessionLog, *, before: int) -> Json | None:
         return None
     text = "\n\n".join(entries)[-LIMIT_CHARS:]
     return {"type": "text", "text": _INTRODUCTION.format(cut=", its beginning left out" if cut else "", text=text)}
+
+
+def has_words(log: SessionLog) -> bool:
+    """Whether there is anything to replay: a log may be lost with the rest of its volume."""
+    return replay_block(log, before=sys.maxsize) is not None
 
 
 def _entry(item: Json | None) -> str | None:

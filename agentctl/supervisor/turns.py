@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agentctl.supervisor.session import Session
 
 Json = dict[str, Any]
+_LACKED_MEMORY = "; the kernel has killed processes of the sandbox because its memory was full."
 
 
 class Turns:
@@ -153,12 +154,14 @@ class Turns:
         agent = session.agent
         if agent is None:
             return error
+        lacked_memory = agent.process.lacked_memory
         facts = await session.bury(agent)
         said = (facts["stderr"]["tail"] or facts["stderr"]["head"]).split("\n")
         return errors.AgentExited(
-            f"{session.recipe.name} ended in the middle of the turn (exit code {facts['exit_code']}).",
+            f"{session.recipe.name} ended in the middle of the turn (exit code {facts['exit_code']})"
+            f"{_LACKED_MEMORY if lacked_memory else '.'}",
             hint=f"Its last words: {said[-1][:200]}" if said[-1] else None,
-            details=facts,
+            details={**facts, "out_of_memory": lacked_memory},
         )
 
     def note(self, params: Any, drafts: list[Draft]) -> None:

@@ -82,8 +82,9 @@ class Terminal:
 
     async def open(self, path: str, headers: list[tuple[bytes, bytes]]) -> None:
         """Shake hands. Raise the error that the supervisor answers with, or ``SupervisorUnreachable``."""
+        host = dict(headers)[b"host"].decode()
         others = [(name, value) for name, value in headers if name != b"host"]
-        await self._send(events.Request(host="supervisor", target=path, extra_headers=others))
+        await self._send(events.Request(host=host, target=path, extra_headers=others))
         status, body = 0, b""
         while True:
             for event in self._connection.events():

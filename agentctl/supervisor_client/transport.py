@@ -20,8 +20,9 @@ _READ_BYTES = 1024 * 1024
 """httpcore asks for 64 KiB at a time, which is half as fast for a large file; its parser takes any number."""
 
 CALL_TIMEOUT_S = 30.0
-SILENCE_TIMEOUT_S = 60.0
-"""The supervisor sends a comment every 15 s on a quiet event stream; silence for longer means that it is gone."""
+SILENCE_TIMEOUT_S = 30.0
+"""The supervisor sends a comment every 15 s on a quiet event stream; silence for longer means that it is gone, or that
+somebody froze it."""
 
 
 class Transport:
@@ -29,10 +30,14 @@ class Transport:
     stream could not be opened or broke) and the error that the supervisor answered with."""
 
     def __init__(self, endpoint: Endpoint, token: str) -> None:
-        self.dial = endpoint.dial
-        self.headers = [(k.encode(), v.encode()) for k, v in endpoint.headers.items()]
-        self.headers += [(b"host", b"supervisor"), (TOKEN_HEADER.encode(), token.encode())]
-        self._pool = httpcore.AsyncConnectionPool(network_backend=_Backend(endpoint.dial), max_connections=8)
+        self._endpoint = endpoint
+        door = {b"host": b"supervisor", **_lines(endpoint)}
+        self.headers = [*door.items(), (TOKEN_HEADER.encode(), token.encode())]
+        self._pool = httpcore.AsyncConnectionPool(network_backend=_Backend(self.dial), max_connections=8)
+
+    async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """One stream to the supervisor. Raise ``SupervisorUnreachable``."""
+        return await self._endpoint.dial()
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,21 +79,51 @@ class Transport:
         timeout_s: float = CALL_TIMEOUT_S,
         connect_timeout_s: float = 5.0,
     ) -> AsyncIterator[httpcore.Response]:
-        """A request whose body and answer may be streamed; ``timeout_s`` is the longest silence."""
+        """A request whose body and answer may be streamed; ``timeout_s`` is the longest silence. A door that refuses it
+        is renewed once, where that can be done and the body can be sent again."""
         timeout = {"connect": connect_timeout_s, "pool": 5.0, "read": timeout_s, "write": timeout_s}
+        may_renew = self._endpoint.renew is not None and not isinstance(content, AsyncIterator)
+        while True:
+            try:
+                async with self._pool.stream(
+                    method,
+                    f"http://supervisor{path}",
+                    headers=self._through_door(headers or self.headers),
+                    content=content,
+                    extensions={"timeout": timeout},
+                ) as response:
+                    if response.status < 300:
+                        yield response
+                        return
+                    error = error_of(response.status, await response.aread())
+            except _TRANSPORT_ERRORS as e:
+                raise errors.SupervisorUnreachable(f"The sandbox's supervisor broke off {method} {path}: {e!r}") from e
+            if not may_renew or not _is_refused_at_door(response.status, error):
+                raise error
+            may_renew = False
+            await self._renew()
+
+    async def _renew(self) -> None:
+        assert self._endpoint.renew is not None
         try:
-            async with self._pool.stream(
-                method,
-                f"http://supervisor{path}",
-                headers=headers or self.headers,
-                content=content,
-                extensions={"timeout": timeout},
-            ) as response:
-                if response.status >= 400:
-                    raise error_of(response.status, await response.aread())
-                yield response
-        except _TRANSPORT_ERRORS as e:
-            raise errors.SupervisorUnreachable(f"The sandbox's supervisor broke off {method} {path}: {e!r}") from e
+            self._endpoint = await self._endpoint.renew()
+        except (errors.NotFound, errors.SandboxError) as e:
+            raise errors.SupervisorUnreachable(f"The sandbox's supervisor cannot be reached: {e.message}") from e
+        self.headers = self._through_door(self.headers)
+
+    def _through_door(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """They may have been taken down before the door was renewed."""
+        door = _lines(self._endpoint)
+        return [(name, door.get(name, value)) for name, value in headers]
+
+
+def _lines(endpoint: Endpoint) -> dict[bytes, bytes]:
+    return {name.lower().encode(): value.encode() for name, value in endpoint.headers.items()}
+
+
+def _is_refused_at_door(status: int, error: errors.AgentctlError) -> bool:
+    """By somebody between us and the supervisor, who wants to know who we are: it sends us to a page of its own."""
+    return isinstance(error, errors.SupervisorUnreachable) and (status in (401, 403) or status < 400)
 
 
 _TRANSPORT_ERRORS = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException)
@@ -134,7 +169,10 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._writer.close()
 
     def get_extra_info(self, info: str) -> Any:
-        return None
+        """That the other side has closed it: a proxy ends what was idle for a while, and another one is opened then."""
+        if info != "is_readable":
+            return None
+        return self._reader.at_eof() or self._reader.exception() is not None
 
 
 class _Backend(httpcore.AsyncNetworkBackend):

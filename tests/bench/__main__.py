@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.bench import files, one_shot, processes, recovery, start, store, supervisor, warm
+from tests.bench import cloud, docker, files, one_shot, processes, recovery, start, store, supervisor, warm
 from tests.bench.peers import NoPeer, install_acpx
 from tests.bench.report import Report
 from tests.bench.workshop import Workshop
@@ -24,6 +24,8 @@ GROUPS = {
     "files": files.rows,
     "recovery": recovery.rows,
     "processes": processes.rows,
+    "docker": docker.rows,
+    "cloud": cloud.rows,
 }
 RESULTS = Path(__file__).with_name("results.json")
 

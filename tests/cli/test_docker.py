@@ -19,10 +19,18 @@ def docker(docker_engine, docker_api, monkeypatch):
     clear(docker_api, own)
 
 
-def test_a_message_is_answered_in_a_container_and_only_the_volume_is_left(docker, docker_api, docker_image):
-    done = agentctl("run", "--provider", "docker", "--image", docker_image, "--agent", "mock", "hello")
+def test_a_message_is_answered_in_a_container_and_nothing_is_left_that_nobody_asked_for(
+    docker, docker_api, docker_image
+):
+    given = ("--provider", "docker", "--image", docker_image, "--agent", "mock")
+    done = agentctl("run", *given, "hello")
     assert (done.code, done.out.strip()) == (0, "mock: hello")
-    assert everything_of(docker_api, docker) == ([], [f"agentctl-{docker}-default"])
+    assert everything_of(docker_api, docker) == ([], [])
+    assert agentctl("volumes", "create", "asked-for", "--provider", "docker").code == 0
+    assert agentctl("run", *given, "--volume", "asked-for", "hello").code == 0
+    assert everything_of(docker_api, docker) == ([], [f"agentctl-{docker}-asked-for"])
+    assert agentctl("run", *given, "--workspace", "kept", '@sh!="echo > note"', "--permissions", "allow").code == 0
+    assert f"agentctl-{docker}-default" in everything_of(docker_api, docker)[1], "a workspace was asked for"
 
 
 def test_an_agents_commands_run_as_the_agents_user_in_its_home(docker, docker_image, monkeypatch):
@@ -63,7 +71,8 @@ def test_a_missing_image_is_one_clear_error(docker, docker_api):
     done = agentctl("run", "--provider", "docker", "--image", "no/such:1", "--agent", "mock", "hello")
     assert done.code == 4
     assert "no/such:1" in done.err
-    assert everything_of(docker_api, docker)[0] == []
+    assert "could not be deleted" not in done.err
+    assert everything_of(docker_api, docker) == ([], [])
 
 
 def test_without_an_engine_the_way_to_one_is_told(monkeypatch, tmp_path):

@@ -13,6 +13,7 @@ import yaml
 from agentctl.cli.compute_options import ComputeOptions
 from agentctl.cli.options import SpecOptions, TurnOptions
 from agentctl.cli.output import Output
+from agentctl.cli.project_options import ProjectOptions
 from agentctl.cli.sandbox_options import PlaceOptions
 from agentctl.cli.setup_options import SetupOptions
 from agentctl.cli.spec_file import Alone, merged
@@ -29,7 +30,8 @@ class Options:
         self.setup = SetupOptions(**{k: v for k, v in given.items() if k in SetupOptions.__annotations__})
         self.turn = TurnOptions(**{k: v for k, v in given.items() if k in TurnOptions.__annotations__})
         self.alone = Alone(file=given.get("file"))
-        self.all = (self.spec, self.setup, self.turn, self.alone)
+        self.machine = ComputeOptions(**{k: v for k, v in given.items() if k in ComputeOptions.__annotations__})
+        self.all = (self.spec, self.setup, self.machine, self.turn, self.alone)
 
 
 @pytest.fixture
@@ -253,15 +255,6 @@ def test_print_config_without_a_spec_shows_the_options_of_the_command_line():
     assert (done.code, done.data) == (0, {"agent": "mock", "permissions": "deny"})
 
 
-def test_services_are_refused_until_a_provider_runs_them(tmp_path):
-    path = tmp_path / "spec.yaml"
-    path.write_text("agent: mock\n" + textwrap.dedent(SERVICES))
-    done = agentctl("run", "--spec", str(path), "Hello", "--json")
-    assert done.code == 2
-    assert done.events[-1]["error"]["code"] == "unsupported"
-    assert agentctl("sessions", "list", "--json").data == []
-
-
 @pytest.mark.slow
 def test_a_session_and_a_sandbox_are_made_from_specs(tmp_path):
     session = tmp_path / "session.yaml"
@@ -291,7 +284,7 @@ def test_a_spec_comes_on_stdin_and_a_missing_one_is_an_error(tmp_path):
 
 
 def test_every_key_belongs_to_an_option_of_some_command():
-    bundles = (SpecOptions, SetupOptions, ComputeOptions, TurnOptions, PlaceOptions)
+    bundles = (SpecOptions, SetupOptions, ComputeOptions, TurnOptions, PlaceOptions, ProjectOptions)
     options = {"file"}.union(*(bundle.__annotations__ for bundle in bundles))
     assert {name for name, key in KEYS.items() if key.option not in options} == set()
 

@@ -89,7 +89,7 @@ def agent_on_path(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_bring_up_looks_the_credentials_up(tmp_path, monkeypatch, agent_on_path):
+async def test_every_bring_up_looks_the_credentials_up(tmp_path, monkeypatch, agent_on_path):
     user = tmp_path / "user"
     monkeypatch.setenv("PATH", f"{agent_on_path}:{os.environ['PATH']}")
     spec = SessionSpec(agent="amp", permissions="allow", cwd=str(tmp_path))
@@ -101,7 +101,7 @@ def test_every_bring_up_looks_the_credentials_up(tmp_path, monkeypatch, agent_on
         ({"AMP_API_KEY": "sgamp_second"}, "sgamp_second"),
     ):
         with App(App.open().paths, {**os.environ, **environ, "HOME": str(user)}) as app:
-            prepared = launch.prepare(app, session)
+            prepared = await launch.prepare(app, session)
         assert prepared.env["AMP_API_KEY"] == key
         assert key in prepared.secrets
         assert key not in str(prepared.recipe)

@@ -55,12 +55,13 @@ def shared_engine():
 
 
 @contextmanager
-def own_engine(place: Path, **how):
-    """An engine that nobody else uses, to be stopped and started: ``Daemon``. It ends with the block."""
+def own_engine(place: Path, *arguments: str):
+    """An engine that nobody else uses, to be stopped and started: ``Daemon``. It ends with the block. It has a network
+    of its own, or it would take the bridge from another engine on this machine; its containers reach nothing."""
     why = why_not()
     if why:
         raise LookupError(why)
-    daemon = Daemon(place, **how)
+    daemon = Daemon(place, *_ALONE, *arguments, before=("unshare", "--net"))
     daemon.start()
     try:
         yield daemon
@@ -88,23 +89,25 @@ def answers(host: str) -> bool:
     return True
 
 
+_ALONE = ("--bridge", "none", "--iptables=false", "--ip6tables=false")
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
 class Daemon:
     """A dockerd with all its data below ``place``, which should be a short path."""
 
-    def __init__(self, place: Path, *arguments: str) -> None:
+    def __init__(self, place: Path, *arguments: str, before: tuple[str, ...] = ()) -> None:
         self.place = place
         self.host = f"unix://{place}/s"
         self._arguments = arguments
+        self._before = before
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and return when it answers."""
         (self.place / "pid").unlink(missing_ok=True)  # that of a killed one would stop the next
         roots = ["--data-root", f"{self.place}/data", "--exec-root", f"{self.place}/exec"]
-        argv = ["dockerd", *roots, "--pidfile", f"{self.place}/pid", "-H", self.host, *self._arguments]
+        argv = [*self._before, "dockerd", *roots, "--pidfile", f"{self.place}/pid", "-H", self.host, *self._arguments]
         with (self.place / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PATH": _PATH}, cwd="/"
@@ -126,9 +129,20 @@ class Daemon:
                 self._process.wait()
             self._process = None
 
+    def restart_without(self, argument: str, how: int = signal.SIGTERM) -> None:
+        """Stop it, and start it without one of its arguments."""
+        self.stop(how)
+        self._arguments = tuple(given for given in self._arguments if given != argument)
+        self.start()
+
+    def api(self) -> docker.APIClient:
+        return Engine(self.host).api()
+
     def end(self) -> None:
         """Stop it and remove all that it had."""
         self.stop()
+        # With --live-restore it leaves its mounts.
+        subprocess.run(["umount", "--quiet", "--lazy", self.place / "data"], stderr=subprocess.DEVNULL, check=False)
         with suppress(FileNotFoundError):
             shutil.rmtree(self.place / "data")
         for name in ("exec", "pid", "s", "log"):

@@ -17,6 +17,7 @@ _PACKAGES = (
     *("libc6", "zlib1g", "libexpat1", "libssl3", "libuuid1", "libffi8", "libbz2-1.0", "liblzma5", "libcrypt1"),
     *("libsqlite3-0", "libpython3.11-minimal", "libpython3.11-stdlib", "python3.11-minimal", "busybox-static"),
     *("media-types", "libgcc-s1"),
+    *("libstdc++6", "bash", "libtinfo6"),  # what Node and the shell tools of agents need
 )
 _VERSION = 1  # of the steps below
 _LEFT_OUT = ("doc", "man", "lintian", "locale")

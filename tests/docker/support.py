@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from docker import errors as sdk
 from docker.types import Mount
 
-from agentctl.providers.docker.backend import Backend
+from agentctl.providers.docker.backend import Backend, remove_networks
 
 
 class VolumeFiles:
@@ -81,11 +81,14 @@ def clear(api, installation):
         api.remove_container(about["Id"], force=True, v=True)
     for about in api.volumes(filters=wanted)["Volumes"] or ():
         api.remove_volume(about["Name"])
+    remove_networks(api, wanted["label"])
 
 
 def everything_of(api, installation):
-    """Names of all containers and volumes that an installation has in the engine: nothing, after a failed create."""
+    """Names of all containers (with networks) and volumes that an installation has in the engine: nothing, after a
+    failed create."""
     wanted = {"label": f"agentctl.installation={installation}"}
     containers = [name for about in api.containers(all=True, filters=wanted) for name in about["Names"]]
+    containers += [about["Name"] for about in api.networks(filters=wanted)]
     volumes = [about["Name"] for about in api.volumes(filters=wanted)["Volumes"] or ()]
     return containers, volumes

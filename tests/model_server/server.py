@@ -36,17 +36,17 @@ class Request:
 
 
 class ModelServer:
-    """The scripted model on ``127.0.0.1``; use as a context manager. ``url`` has no path, ``requests`` is the log."""
+    """The scripted model on ``host``; use as a context manager. ``url`` has no path, ``requests`` is the log."""
 
-    def __init__(self, port: int = 0, *, verbose: bool = False) -> None:
+    def __init__(self, port: int = 0, *, host: str = "127.0.0.1", verbose: bool = False) -> None:
         self.requests: list[Request] = []
         self.verbose = verbose
         self._arrived = threading.Condition()
         self._failures: Counter[str] = Counter()
-        self._http = _HttpServer(("127.0.0.1", port), _Handler)
+        self._http = _HttpServer((host, port), _Handler)
         self._http.model = self
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="model-server")
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        self.url = f"http://{host}:{self._http.server_port}"
 
     def __enter__(self) -> ModelServer:
         self._thread.start()

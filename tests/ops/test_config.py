@@ -42,7 +42,7 @@ def test_flags_win_over_environment_over_file_over_defaults(file):
 
 def test_every_setting_can_come_from_the_environment():
     keys = [f.name for f in fields(Config) if not f.name.startswith("_")]
-    assert keys == list(config_module._READERS)
+    assert keys == list(config_module.READERS)
     environ = {f"AGENTCTL_{key.upper()}": "5" for key in keys} | {
         "AGENTCTL_PERMISSIONS": "deny",
         "XDG_CONFIG_HOME": "/no",

@@ -92,8 +92,9 @@ async def test_a_volume_that_no_image_is_known_for_is_told_and_deleted_all_the_s
     assert (await volumes.details(app, "models"))["workspaces"] is None
     found, closed = await workspaces.listing(app)
     assert (found, [(v["name"], v["status"]) for v in closed]) == ([], [("models", "unknown")])
-    with pytest.raises(errors.SandboxError):
+    with pytest.raises(errors.SandboxError) as caught:
         await workspaces.create(app, "shared", volume="models")
+    assert "build-runtime" in caught.value.hint
     await volumes.delete(app, volume)
     assert everything_of(docker_api, installation(app.paths)) == ([], [])
 

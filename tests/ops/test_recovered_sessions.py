@@ -126,7 +126,7 @@ async def test_queued_messages_are_handed_to_the_next_supervisor_in_their_order(
     session = await sessions.create(app, spec(tmp_path), provision=False)
     told = [started("a"), queued("b"), queued("c"), queued("d", "interrupt"), queued("e"), ended("e", "cancelled", "a")]
     mirror.apply(app, session.id, events_of(*told))
-    prepared = launch.prepare(app, session)
+    prepared = await launch.prepare(app, session)
     request = launch.session_request(app, app.store.session(session.id), prepared.recipe, None)
     assert [(m["turnId"], m["message"]) for m in request["queued"]] == [("d", "d"), ("b", "b"), ("c", "c")]
     assert request["interruptedTurnId"] == "a"

@@ -17,7 +17,7 @@ from tests.model_server import ModelServer
 from tests.model_server.agents_env import setup_for
 from tests.real.installation import InstalledAgents
 from tests.recovery.leftovers import leftovers
-from tests.recovery.plugs import PLUGS
+from tests.recovery.plugs import PLUGS, Plug
 from tests.recovery.stage import Stage
 from tests.recovery.talk import ClaudeTalk, MockTalk, Talk
 
@@ -32,10 +32,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cast = [
         pytest.param((provider, agent), id=f"{provider}-{agent}", marks=_marks(agent))
         for provider, plug in PLUGS.items()
-        if provider in providers and scenario not in plug.not_for
-        for agent in ("mock", *(plug.agents if real else ()))
+        if provider in providers and scenario not in plug.not_for and _is_played(metafunc, plug)
+        for agent in ("mock", *(plug.agents if real and scenario in getattr(plug, "agents_in", [scenario]) else ()))
     ]
     metafunc.parametrize("cast", cast)
+
+
+def _is_played(metafunc: pytest.Metafunc, plug: type[Plug]) -> bool:
+    """Time is scarce: on a cloud's emulator those are played every day that say most of it."""
+    everyday = plug.everyday is None or metafunc.function.__name__ in plug.everyday
+    return everyday or bool(metafunc.config.getoption("--every-scenario"))
 
 
 def _marks(agent: str) -> tuple[pytest.MarkDecorator, ...]:
@@ -66,16 +72,24 @@ def installed_agents() -> InstalledAgents:
 def talk(
     cast: tuple[str, str], request: pytest.FixtureRequest, paths: StatePaths, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Talk]:
-    _, agent = cast
+    provider, agent = cast
     if agent == "mock":
         yield MockTalk()
         return
     installed: InstalledAgents = request.getfixturevalue("installed_agents")
     installed.link_into(paths.root, agent)
-    with ModelServer() as model:
+    with ModelServer(host=_host(request, provider)) as model:
         for name, value in setup_for(agent, model.url).environment.items():
             monkeypatch.setenv(name, value)
         yield ClaudeTalk(model)
+
+
+def _host(request: pytest.FixtureRequest, provider: str) -> str:
+    """Where sandboxes of the provider see this host."""
+    if provider != "docker":
+        return "127.0.0.1"
+    [config] = request.getfixturevalue("docker_api").inspect_network("bridge")["IPAM"]["Config"]
+    return str(config["Gateway"])
 
 
 @pytest.fixture
@@ -98,6 +112,8 @@ async def stage(
     provider, _ = cast
     if provider == "docker":
         request.getfixturevalue("docker_home")
+    if provider in ("daytona", "modal"):
+        request.getfixturevalue(provider)
     cwd = tmp_path / "project"
     cwd.mkdir()
     with App.open() as app:

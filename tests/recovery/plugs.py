@@ -9,15 +9,22 @@ import asyncio
 import os
 import shutil
 import signal
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import docker
 
 from agentctl.model import Sandbox, Session
+from agentctl.ops import mirror
 from agentctl.ops.app import App
+from agentctl.supervisor.keep.read import assemble
+from agentctl.supervisor.log.session_log import LogReader
 from agentctl.supervisor.processes import ProcessIdentity, end_all, marked
 from tests.docker import images
+from tests.emulators.daytona import DaytonaEmulator
+from tests.emulators.modal import ModalEmulator
 
 WAIT_S = 10.0
 
@@ -31,6 +38,9 @@ class Plug(Protocol):
 
     agents: ClassVar[tuple[str, ...]]
     """The real agents that run in its sandboxes, beside the mock agent."""
+
+    everyday: ClassVar[frozenset[str] | None]
+    """The scenarios that are played without ``--every-scenario``; None: all."""
 
     starts_again: ClassVar[bool]
     """Whether a stopped sandbox is started again, under its own id, rather than replaced."""
@@ -54,10 +64,40 @@ class Plug(Protocol):
         """Where a path of the volume ``default`` lies on this host."""
 
     def marker(self, session: Session) -> Path:
-        """A file in the agent's HOME, as this host sees it."""
+        """A file in the agent's HOME, as this host sees it while the sandbox runs."""
+
+    def marked(self, session: Session) -> str:
+        """What is in that file, whether or not a sandbox is alive."""
+
+    def forget(self, session: Session) -> None:
+        """Take from HOME what the mock agent remembers by, while no sandbox is alive."""
+
+    def log(self, session: Session, scratch: Path) -> LogReader:
+        """The session's log as it is on the volume now. ``scratch`` is a directory that does not exist yet."""
 
 
-class UnixLocalPlug:
+class HomeOnVolume:
+    """HOME and log as they are, in directories of this host."""
+
+    everyday: ClassVar[frozenset[str] | None] = None
+
+    def place(self, relative: str) -> Path:
+        raise NotImplementedError
+
+    def marker(self, session: Session) -> Path:
+        return self.place(f"agents/{session.id}/home/marker")
+
+    def marked(self, session: Session) -> str:
+        return self.marker(session).read_text()
+
+    def forget(self, session: Session) -> None:
+        shutil.rmtree(self.marker(session).with_name(".mock-agent"))
+
+    def log(self, session: Session, scratch: Path) -> LogReader:
+        return LogReader(self.place(mirror.log_path(session.id)))
+
+
+class UnixLocalPlug(HomeOnVolume):
     """A sandbox is a tree of processes and a run directory; a dead one has nothing that could be started again."""
 
     provider: ClassVar[str] = "unix_local"
@@ -97,18 +137,16 @@ class UnixLocalPlug:
     def place(self, relative: str) -> Path:
         return self._app.paths.volumes / "default" / relative
 
-    def marker(self, session: Session) -> Path:
-        return self.place(f"agents/{session.id}/home/marker")
 
-
-class DockerPlug:
+class DockerPlug(HomeOnVolume):
     """A sandbox is a container, which lives as long as its supervisor; the tests' engine keeps volumes on this host."""
 
     provider: ClassVar[str] = "docker"
     not_for: ClassVar[dict[str, str]] = {
         "test_a_sandbox_whose_maker_died_before_it_bore_its_labels_is_cleared_away": "containers are made with labels"
     }
-    agents: ClassVar[tuple[str, ...]] = ()  # none has been tried in a container yet
+    agents: ClassVar[tuple[str, ...]] = ("claude",)
+    agents_in: ClassVar[tuple[str, ...]] = ("test_07_a_stop_that_nobody_notices_loses_nothing_the_agent_made_up",)
     starts_again: ClassVar[bool] = False
 
     def __init__(self, app: App) -> None:
@@ -142,8 +180,156 @@ class DockerPlug:
         assert volume is not None
         return Path(self._api.inspect_volume(volume.handle["volume"])["Mountpoint"]) / relative
 
+    def remove_volume(self) -> None:
+        """As ``docker volume rm``, by somebody who did not know."""
+        volume = self._app.store.volume(self.provider, "default")
+        assert volume is not None
+        self._api.remove_volume(volume.handle["volume"])
+
+    def pause(self, sandbox: Sandbox) -> None:
+        self._api.pause(sandbox.handle["container"])
+
+
+class DaytonaPlug:
+    """A sandbox is a machine of the emulated Daytona; HOME and log are kept on its volume as whole files."""
+
+    provider: ClassVar[str] = "daytona"
+    not_for: ClassVar[dict[str, str]] = {
+        "test_a_sandbox_whose_maker_died_before_it_bore_its_labels_is_cleared_away": "sandboxes are made with labels",
+        "test_a_session_that_is_idle_is_put_to_sleep_under_an_open_stream": "the machine runs on; Daytona stops it",
+    }
+    agents: ClassVar[tuple[str, ...]] = ()  # half a gigabyte of one would be sent to each new sandbox
+    everyday: ClassVar[frozenset[str] | None] = frozenset(
+        {
+            "test_02_a_release_keeps_what_is_in_home",
+            "test_04_a_deleted_sandbox_takes_no_memory_with_it",
+            "test_13_an_open_stream_sees_the_turn_after_the_supervisors_death",
+        }
+    )
+    starts_again: ClassVar[bool] = False
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._cloud = DaytonaEmulator.at(os.environ["DAYTONA_API_URL"])
+
+    async def stop(self, sandbox: Sandbox) -> None:
+        one = self._one(sandbox)
+        self._cloud.call(lambda: self._cloud.cloud.stop(one))
+        await self._until(lambda: one.state == "stopped")
+
+    async def delete(self, sandbox: Sandbox) -> None:
+        one = self._one(sandbox)
+        self._cloud.call(lambda: self._cloud.cloud.destroy(one))
+        await self._until(lambda: one.state == "destroyed")
+
+    async def kill_supervisor(self, sandbox: Sandbox) -> None:
+        machine = self._one(sandbox).machine
+        killed = machine.kill("/runtime/__main__.py serve")
+        await self._until(lambda: not set(killed) & set(machine.pids()))
+
+    async def remains(self, sandbox: Sandbox) -> list[str]:
+        one = self._cloud.cloud.sandboxes[sandbox.handle["daytona"]]
+        left = [f"processes of {one.name}" for _ in one.machine.pids()[:1]]
+        left += [f"sandbox {one.name}, {one.state}"] if one.state != "destroyed" else []
+        token = self._app.paths.daytona / "run" / sandbox.id
+        return [*left, *([f"file {token}"] if token.exists() else [])]
+
+    def spec(self, cwd: Path) -> dict[str, Any]:
+        return {}
+
+    def place(self, relative: str) -> Path:
+        volume = self._app.store.volume(self.provider, "default")
+        assert volume is not None
+        return self._cloud.volume_path(volume.handle["volume"]) / relative
+
     def marker(self, session: Session) -> Path:
-        return self.place(f"agents/{session.id}/home/marker")
+        assert session.sandbox_id is not None
+        sandbox = self._app.store.sandbox(session.sandbox_id)
+        assert sandbox is not None
+        return self._one(sandbox).machine.path("/home/agent/marker")
+
+    def marked(self, session: Session) -> str:
+        """The newest generation of HOME has it."""
+        newest = max(self.place(f"agents/{session.id}/home").glob("*.tgz"))
+        with tarfile.open(newest) as tar:
+            content = next(tar.extractfile(member) for member in tar if Path(member.name).name == "marker")
+            assert content is not None
+            return content.read().decode()
+
+    def forget(self, session: Session) -> None:
+        for generation in self.place(f"agents/{session.id}/home").glob("*.tgz"):
+            generation.unlink()
+
+    def log(self, session: Session, scratch: Path) -> LogReader:
+        assemble(self.place(mirror.log_path(session.id)), scratch)
+        return LogReader(scratch)
+
+    def _one(self, sandbox: Sandbox) -> Any:
+        return self._cloud.cloud.sandboxes[sandbox.handle["daytona"]]
+
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while not is_so():
+                await asyncio.sleep(0.005)
 
 
-PLUGS: dict[str, type[Plug]] = {plug.provider: plug for plug in (UnixLocalPlug, DockerPlug)}
+class ModalPlug(HomeOnVolume):
+    """A sandbox is a machine of the emulated Modal, which lives as long as its supervisor; HOME is on a volume, the log
+    on another one, as whole files."""
+
+    provider: ClassVar[str] = "modal"
+    not_for: ClassVar[dict[str, str]] = {
+        "test_a_sandbox_whose_maker_died_before_it_bore_its_labels_is_cleared_away": "sandboxes are made with labels",
+        **dict.fromkeys(
+            (
+                "test_an_open_stream_of_a_session_that_is_deleted_ends_and_says_so",
+                "test_a_message_that_meets_a_stop_never_ends_in_silence",
+                "test_a_turn_that_a_stop_cut_off_is_interrupted_and_pins_nothing",
+                "test_a_session_that_is_idle_is_put_to_sleep_under_an_open_stream",
+                "test_a_conversation_that_the_agent_has_lost_is_said_and_never_hidden",
+            ),
+            "passes, and tells nothing of this provider that the others do not: it takes many sandboxes",
+        ),
+    }
+    agents: ClassVar[tuple[str, ...]] = ()
+    starts_again: ClassVar[bool] = False
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._cloud = ModalEmulator.at(os.environ["MODAL_SERVER_URL"])
+
+    async def stop(self, sandbox: Sandbox) -> None:
+        await asyncio.to_thread(self._cloud.run, self._cloud.control.of(sandbox.handle["modal"]).terminate())
+
+    async def delete(self, sandbox: Sandbox) -> None:
+        await self.stop(sandbox)
+
+    async def kill_supervisor(self, sandbox: Sandbox) -> None:
+        one = self._cloud.control.of(sandbox.handle["modal"])
+        assert one.machine.kill("/runtime/__main__.py serve") or one.result, "the supervisor was dead already"
+        async with asyncio.timeout(WAIT_S):
+            while not one.ended.is_set():
+                await asyncio.sleep(0.005)
+
+    async def remains(self, sandbox: Sandbox) -> list[str]:
+        one = self._cloud.control.of(sandbox.handle["modal"])
+        left = [] if one.ended.is_set() else [f"processes of {one.name}", f"sandbox {one.name}"]
+        token = self._app.paths.modal / "run" / sandbox.id
+        return [*left, *([f"file {token}"] if token.exists() else [])]
+
+    def spec(self, cwd: Path) -> dict[str, Any]:
+        return {}
+
+    def place(self, relative: str) -> Path:
+        volume = self._app.store.volume(self.provider, "default")
+        assert volume is not None
+        return self._cloud.volumes.place(volume.handle["homes"]) / relative
+
+    def log(self, session: Session, scratch: Path) -> LogReader:
+        volume = self._app.store.volume(self.provider, "default")
+        assert volume is not None
+        assemble(self._cloud.volumes.place(volume.handle["logs"]) / mirror.log_path(session.id), scratch)
+        return LogReader(scratch)
+
+
+PLUGS: dict[str, type[Plug]] = {plug.provider: plug for plug in (UnixLocalPlug, DockerPlug, DaytonaPlug, ModalPlug)}

@@ -7,17 +7,17 @@ Each is played on every provider (``plugs.py``); those in which the agent's memo
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
-import shutil
 import time
+from pathlib import Path
 
 import pytest
 
 from agentctl import errors
-from agentctl.ops import mirror, sessions, turns
+from agentctl.ops import sessions, turns
 from agentctl.ops.app import App
 from agentctl.providers.prespawn import prespawn
-from agentctl.supervisor.log.session_log import LogReader
 from tests.recovery.leftovers import leftovers
 from tests.recovery.stage import Stage, context_matters
 
@@ -46,9 +46,9 @@ async def test_02_a_release_keeps_what_is_in_home(stage: Stage) -> None:
     await sessions.release(stage.app, "work")
     assert stage.plug.starts_again or await stage.plug.remains(sandbox) == []
     await asyncio.sleep(A_WHILE_S)
-    assert stage.plug.marker(session).read_text() == "kept"
+    assert stage.plug.marked(session) == "kept"
     await stage.goes_on(session)
-    assert stage.plug.marker(session).read_text() == "kept"
+    assert stage.plug.marker(stage.session).read_text() == "kept"
 
 
 async def test_03_deleting_the_session_destroys_its_sandbox(stage: Stage) -> None:
@@ -175,7 +175,7 @@ async def test_an_open_stream_of_a_session_that_is_deleted_ends_and_says_so(stag
         await reader.end()
 
 
-async def test_15_turns_that_nobody_watches_are_in_the_log(stage: Stage) -> None:
+async def test_15_turns_that_nobody_watches_are_in_the_log(stage: Stage, tmp_path: Path) -> None:
     session, sandbox = await stage.first_turn("the codeword is heron")
     reader = stage.reads_on()
     await stage.plug.kill_supervisor(sandbox)
@@ -183,7 +183,7 @@ async def test_15_turns_that_nobody_watches_are_in_the_log(stage: Stage) -> None
     for turn_id in ("trn_1", "trn_2"):
         message = turns.Message(text=stage.talk.tell(f"unwatched {turn_id}"), turn_id=turn_id)
         assert await turns.submit(stage.app, "work", message) == turn_id
-        await ended_in_log(stage, turn_id)
+        await ended_in_log(stage, turn_id, tmp_path / turn_id)
     found = [event async for page in turns.events(stage.app, "work") for event in page]
     for turn_id in ("trn_1", "trn_2"):
         of_turn = [event for event in found if event.turn_id == turn_id]
@@ -193,11 +193,14 @@ async def test_15_turns_that_nobody_watches_are_in_the_log(stage: Stage) -> None
     stage.is_the_same_conversation(session)
 
 
-async def ended_in_log(stage: Stage, turn_id: str) -> None:
+async def ended_in_log(stage: Stage, turn_id: str, scratch: Path) -> None:
     """Wait for a turn's end in the log itself: no client is asked, no store is brought up to date."""
-    log, mark = LogReader(stage.plug.place(mirror.log_path(stage.session.id))), f'"turn_id":"{turn_id}"'.encode()
+    mark, looks = f'"turn_id":"{turn_id}"'.encode(), itertools.count()
     async with asyncio.timeout(ENDED_WITHIN_S):
-        while not any(b'"type":"turn.ended"' in record.line and mark in record.line for record in log.read(0)):
+        while True:
+            records = stage.plug.log(stage.session, scratch / str(next(looks))).read(0)
+            if any(b'"type":"turn.ended"' in record.line and mark in record.line for record in records):
+                return
             await asyncio.sleep(0.02)
 
 
@@ -261,7 +264,7 @@ async def test_a_session_that_is_idle_is_put_to_sleep_under_an_open_stream(stage
 async def test_a_conversation_that_the_agent_has_lost_is_said_and_never_hidden(stage: Stage, on_lost: str) -> None:
     session, sandbox = await stage.first_turn("the codeword is heron")
     await stage.plug.stop(sandbox)
-    shutil.rmtree(stage.plug.marker(session).with_name(".mock-agent"))
+    stage.plug.forget(session)
     if on_lost == "fail":
         with pytest.raises(errors.ContextLost):
             await stage.say("hello")

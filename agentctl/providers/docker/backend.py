@@ -20,7 +20,10 @@ VOLUME = "agentctl.volume"
 SANDBOX = "agentctl.sandbox"
 PYTHON = "agentctl.python"
 IMAGE = "agentctl.image"
+NETWORK = "agentctl.network"
 ATTEMPT = "agentctl.attempt"
+ROLE = "agentctl.role"
+"""What a container beside the sandbox's own is for; the sandbox's own has no such label."""
 
 
 class Backend:
@@ -85,12 +88,13 @@ def sandbox_id_of(handle: Json) -> str:
 
 
 async def remove_labelled(engine: Engine, label: str) -> None:
-    """Remove every container that bears ``label``, and the volumes that it left."""
+    """Remove every container that bears ``label``, the volumes that it left, then every network."""
 
     def remove_all(api: Any) -> None:
         for about in api.containers(all=True, filters={"label": label}):
             remove_container(api, about["Id"])
         sweep_volumes(api, label)
+        remove_networks(api, label)
 
     await engine.call("clear up", remove_all)
 
@@ -110,3 +114,15 @@ def sweep_volumes(api: Any, label: str) -> None:
     for about in api.volumes(filters={"label": label})["Volumes"] or ():
         with suppress(sdk.NotFound):
             api.remove_volume(about["Name"])
+
+
+def remove_networks(api: Any, label: str) -> None:
+    """Remove every network that bears ``label``. A stranger's container on one is taken off it; one that is gone is
+    as good."""
+    from docker import errors as sdk
+
+    for about in api.networks(filters={"label": label}):
+        with suppress(sdk.NotFound):
+            for container in api.inspect_network(about["Id"])["Containers"] or {}:
+                api.disconnect_container_from_network(container, about["Id"], force=True)
+            api.remove_network(about["Id"])

@@ -17,7 +17,7 @@ from agentctl.providers.docker.engine import Engine
 from agentctl.wire import Boot, Ready
 
 _STDERR = 2
-_TAIL_BYTES = 4000
+TAIL_BYTES = 4000
 _BUFFER_BYTES = 1024 * 1024
 
 
@@ -53,7 +53,7 @@ class Framed:
                 head = await self._raw.readexactly(8)
                 data = await self._raw.readexactly(int.from_bytes(head[4:], "big"))
                 if head[0] == _STDERR:
-                    self.stderr = (self.stderr + data)[-_TAIL_BYTES:]
+                    self.stderr = (self.stderr + data)[-TAIL_BYTES:]
                     continue
                 await self._gate.open.wait()
                 self.stdout.feed_data(data)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from agentctl.providers.base import Layout, SandboxSpec
-from agentctl.providers.docker.backend import ATTEMPT, IMAGE, INSTALLATION, PYTHON, SANDBOX
+from agentctl.providers.docker import certificates, network
+from agentctl.providers.docker.backend import ATTEMPT, IMAGE, INSTALLATION, NETWORK, PYTHON, SANDBOX
 from agentctl.providers.docker.images import Image
 from agentctl.providers.docker.shelf import PLACE, part_of
 from agentctl.wire import SANDBOX_ENV
@@ -27,7 +28,7 @@ LAYOUT = Layout(python="python3", runtime="/opt/agentctl/runtime")
 
 _USERS = "agentctl.label."
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_LOG_LIMITS = {"max-size": "1m", "max-file": "2"}
+LOG_LIMITS = {"max-size": "1m", "max-file": "2"}
 _WALLS: Json = {
     "init": True,
     "cap_drop": ["ALL"],
@@ -41,7 +42,6 @@ class HostPlaces(NamedTuple):
 
     door: str
     runtime: str
-    agents: str
 
 
 def labels_of(spec: SandboxSpec, installation: str, image: Image, attempt: str) -> dict[str, str]:
@@ -52,7 +52,11 @@ def labels_of(spec: SandboxSpec, installation: str, image: Image, attempt: str) 
         PYTHON: image.python,
         ATTEMPT: attempt,
         IMAGE: image.name,
+        NETWORK: spec.compute.network,
     }
+    from agentctl.providers.docker.service_states import labels_of_sandbox  # it needs what is here
+
+    own |= labels_of_sandbox(spec)
     return {**own, **{f"{_USERS}{name}": value for name, value in spec.labels.items()}}
 
 
@@ -75,28 +79,36 @@ def environment(spec: SandboxSpec, image: Image) -> dict[str, str]:
         "XDG_CACHE_HOME": f"{HOME}/.cache",
         SANDBOX_ENV: spec.sandbox_id,
     }
+    ways = {**network.environment(spec.compute), **certificates.environment(spec.compute)}
     user = {"TERM": "dumb", "USER": "agent", "LOGNAME": "agent"}
-    return {"PATH": _DEFAULT_PATH, **user, **image.env, **spec.boot.agent_env, **own}
+    return {"PATH": _DEFAULT_PATH, **user, **image.env, **ways, **spec.boot.agent_env, **own}
 
 
 def create(
-    api: Any, spec: SandboxSpec, image: Image, *, mountpoint: str, places: HostPlaces | None, labels: dict[str, str]
+    api: Any,
+    spec: SandboxSpec,
+    image: Image,
+    *,
+    mountpoint: str,
+    places: HostPlaces | None,
+    programs: list[Any],
+    labels: dict[str, str],
 ) -> str:
-    """Make the sandbox's container, not started, and return its id."""
+    """Make the sandbox's container, not started, and return its id. ``programs`` are mounts of what runs in it."""
     from docker.types import Mount
 
-    mounts = [part_of(mountpoint, spec.home, HOME, labels), part_of(mountpoint, spec.log, LOG, labels)]
-    if places is not None:
-        mounts.append(Mount(places.agents, places.agents, type="bind", read_only=True))
+    mounts = [part_of(mountpoint, spec.home, HOME, labels), part_of(mountpoint, spec.log, LOG, labels), *programs]
+    mounts += [part_of(mountpoint, path, target, labels) for path, target in spec.parts.items()]
     mounts += [Mount(m.target, m.source, type="bind", read_only=not m.writable) for m in spec.compute.mounts]
     return _create(
         api,
         image,
         labels,
-        name=f"agentctl-{spec.sandbox_id}",
+        name=network.name_of(spec.sandbox_id),
         environment={SANDBOX_ENV: spec.sandbox_id},
         ports=[port.container for port in spec.compute.ports] or None,
         host_config=_host_config(api, spec, [*mounts, *_own_mounts(places, labels)], _tmpfs(places)),
+        networking_config=network.of_sandbox(api, spec),
     )
 
 
@@ -128,12 +140,17 @@ def _own_mounts(places: HostPlaces | None, labels: dict[str, str]) -> list[Any]:
     """What every supervisor needs: its program and its door."""
     from docker.types import Mount
 
+    door = [] if places is None else [Mount(DOOR, places.door, type="bind")]
+    return [*door, runtime_mount(places, labels)]
+
+
+def runtime_mount(places: HostPlaces | None, labels: dict[str, str]) -> Any:
+    """The supervisor's bundle; empty for an engine elsewhere, to be sent there."""
+    from docker.types import Mount
+
     if places is None:
-        return [Mount(LAYOUT.runtime, None, type="volume", labels=labels, no_copy=True)]
-    return [
-        Mount(DOOR, places.door, type="bind"),
-        Mount(LAYOUT.runtime, places.runtime, type="bind", read_only=True),
-    ]
+        return Mount(LAYOUT.runtime, None, type="volume", labels=labels, no_copy=True)
+    return Mount(LAYOUT.runtime, places.runtime, type="bind", read_only=True)
 
 
 def _tmpfs(places: HostPlaces | None) -> dict[str, str]:
@@ -152,8 +169,10 @@ def _host_config(api: Any, spec: SandboxSpec, mounts: list[Any], tmpfs: dict[str
     return api.create_host_config(
         **_WALLS,
         pids_limit=compute.pids,
-        log_config=LogConfig(type="json-file", config=_LOG_LIMITS),
-        network_mode="none" if compute.network == "none" else "bridge",
+        log_config=LogConfig(type="json-file", config=LOG_LIMITS),
+        network_mode=network.mode(spec),
+        dns=network.dns(compute),
+        dns_opt=network.dns_options(compute),
         port_bindings={port.container: ("127.0.0.1", port.host) for port in compute.ports} or None,
         mounts=mounts,
         tmpfs=tmpfs,

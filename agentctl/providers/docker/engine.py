@@ -9,14 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from agentctl.errors import ProviderUnavailable, SandboxError
+from agentctl.errors import AgentctlError, ProviderUnavailable, SandboxError
+from agentctl.providers.finish import settled
+
+if TYPE_CHECKING:
+    from agentctl.providers.docker.ssh import Ssh
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -59,6 +64,7 @@ class Engine:
     def __init__(self, url: str) -> None:
         self.url = url
         self._client: Any = None
+        self._ssh: Ssh | None = None
         self._lock = threading.Lock()
 
     @property
@@ -87,7 +93,7 @@ class Engine:
         try:
             return work(client)
         except FOREIGN as e:
-            raise translate(e, what, self.url) from e
+            raise self._explained(translate(e, what, self.url)) from e
 
     def _connected(self) -> Any:
         with self._lock:
@@ -99,15 +105,36 @@ class Engine:
                 from agentctl.providers.docker.errors import FOREIGN, translate
 
                 self._knock()
-                how: Json = {**docker.utils.kwargs_from_env(), "base_url": self.url}
-                how["use_ssh_client"] = self.url.startswith("ssh://")
                 try:
-                    self._client = docker.APIClient(
-                        version="auto", timeout=CALL_TIMEOUT_S, max_pool_size=POOL_SIZE, **how
-                    )
+                    self._client = self._made(docker.APIClient)
                 except FOREIGN as e:
-                    raise translate(e, "connect", self.url) from e
+                    raise self._explained(translate(e, "connect", self.url)) from e
             return self._client
+
+    def _made(self, client: Any) -> Any:
+        from agentctl.providers.docker import tls
+
+        how: Json = {"version": "auto", "timeout": CALL_TIMEOUT_S, "max_pool_size": POOL_SIZE}
+        if self.url.startswith("ssh://"):
+            from agentctl.providers.docker.ssh import SshClient
+
+            return SshClient(self._through_ssh(), **how)
+        return tls.TlsClient(self.url, **how) if tls.is_meant(self.url) else client(base_url=self.url, **how)
+
+    def _through_ssh(self) -> Ssh:
+        from agentctl.providers.docker.ssh import Ssh
+
+        if self._ssh is None:
+            self._ssh = Ssh(self.url)
+        return self._ssh
+
+    def _explained(self, error: AgentctlError) -> AgentctlError:
+        """Of a connection by ssh only ssh knows why it broke."""
+        said = self._ssh.last_words() if self._ssh is not None else ""
+        if said and isinstance(error, ProviderUnavailable):
+            error.message = f"The Docker engine at {self.url} cannot be used: {said}"
+            error.hint = f"It has to work without a question: {shlex.join(self._through_ssh().command)} docker version"
+        return error
 
     def _knock(self) -> None:
         """The SDK never closes a socket on which nobody listens, which Python tells on stderr."""
@@ -128,77 +155,42 @@ class Engine:
         content = json.dumps(body or {}).encode()
         head = f"POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
         head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-        try:
-            reader, writer = await self._dial()
-        except OSError as e:
-            from agentctl.providers.docker.errors import translate_os
-
-            raise translate_os(e, self.url) from e
+        reader, writer = await self.dial()
         try:
             writer.write(head.encode() + content)
-            answer = (await reader.readuntil(b"\r\n\r\n")).decode(errors="replace")
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                answer = (await reader.readuntil(b"\r\n\r\n")).decode(errors="replace")
             status = answer.split(" ", 2)[1:2]
             if status not in (["101"], ["200"]):
                 said = (await reader.read(4096)).decode(errors="replace").strip()
                 raise SandboxError(f"The Docker engine refused a stream: {said or answer.splitlines()[0]}")
+        except TimeoutError as e:
+            writer.close()
+            raise ProviderUnavailable(f"The Docker engine at {self.url} did not answer in time.") from e
         except (OSError, asyncio.IncompleteReadError) as e:
             writer.close()
-            raise SandboxError(f"The Docker engine at {self.url} broke off.") from e
+            raise self._explained(ProviderUnavailable(f"The Docker engine at {self.url} broke off.")) from e
         except BaseException:
             writer.close()
             raise
         return reader, writer
+
+    async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection of its own."""
+        try:
+            return await self._dial()
+        except OSError as e:
+            from agentctl.providers.docker.errors import translate_os
+
+            raise translate_os(e, self.url) from e
 
     async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         parts = urlsplit(self.url)
         if parts.scheme == "unix":
             return await asyncio.open_unix_connection(parts.path)
         if parts.scheme == "ssh":
-            return await _through_ssh(parts.hostname or "", parts.username, parts.port)
-        tls = _tls_context() if os.environ.get("DOCKER_TLS_VERIFY") or parts.scheme == "https" else None
-        return await asyncio.open_connection(parts.hostname, parts.port or (2376 if tls else 2375), ssl=tls)
+            return await self._through_ssh().dial()
+        from agentctl.providers.docker import tls
 
-
-async def _through_ssh(
-    host: str, user: str | None, port: int | None
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """As the docker command does it: the remote docker command lends its stdin and stdout."""
-    where = [*(["-l", user] if user else []), *(["-p", str(port)] if port else []), "--", host]
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        "ssh", "-T", "-o", "BatchMode=yes", *where, "docker", "system", "dial-stdio", stdin=pipe, stdout=pipe
-    )
-    assert process.stdout is not None
-    assert process.stdin is not None
-    return process.stdout, process.stdin
-
-
-def _tls_context() -> Any:
-    import ssl
-
-    place = Path(os.environ.get("DOCKER_CERT_PATH") or Path.home() / ".docker")
-    context = ssl.create_default_context(cafile=str(place / "ca.pem"))
-    if (place / "cert.pem").exists():
-        context.load_cert_chain(place / "cert.pem", place / "key.pem")
-    return context
-
-
-async def settled(running: asyncio.Future[Any]) -> bool:
-    """Wait until it has ended, however it ends; return whether we were cancelled meanwhile, be it twice."""
-    cancelled = False
-    while not running.done():
-        try:
-            await asyncio.wait([running])
-        except asyncio.CancelledError:
-            cancelled = True
-    if not running.cancelled():
-        running.exception()
-    return cancelled
-
-
-async def finished(work: Awaitable[T]) -> T:
-    """``work`` to its end, for clearing up; a cancellation is raised after it."""
-    running = asyncio.ensure_future(work)
-    if await settled(running):
-        raise asyncio.CancelledError
-    return running.result()
+        context = tls.context(self.url)
+        return await asyncio.open_connection(parts.hostname, parts.port or (tls.PORT if context else 2375), ssl=context)

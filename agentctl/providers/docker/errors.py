@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Iterator
+
 from docker import errors as sdk
 from requests.exceptions import RequestException, Timeout
 
@@ -39,6 +42,7 @@ _START_IT = (
     "Start it (`systemctl start docker`, or Docker Desktop), or name another by DOCKER_HOST. "
     "To use one, a user has to be root or in the group docker."
 )
+_CHECK_IT = "Its certificate has to be vouched for by the ca.pem in the directory that DOCKER_CERT_PATH names."
 
 
 def translate(error: Exception, what: str, url: str) -> errors.AgentctlError:
@@ -48,16 +52,22 @@ def translate(error: Exception, what: str, url: str) -> errors.AgentctlError:
         cls = errors.Conflict
     if cls is errors.ProviderUnavailable:
         how = "did not answer in time" if _timed_out(error) else "cannot be used"
-        return cls(f"The Docker engine at {url} {how}: {_reason(error)}", hint=_START_IT, details={"engine": url})
+        return cls(f"The Docker engine at {url} {how}: {_reason(error)}", hint=_hint(error), details={"engine": url})
     return cls(f"Docker could not {what}: {_reason(error)}", details={"engine": url})
 
 
-def _timed_out(error: BaseException | None) -> bool:
+def _hint(error: BaseException) -> str:
+    return _CHECK_IT if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)) else _START_IT
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if isinstance(error, Timeout | TimeoutError):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
+
+
+def _timed_out(error: BaseException | None) -> bool:
+    return any(isinstance(cause, Timeout | TimeoutError) for cause in _causes(error))
 
 
 def _reason(error: Exception) -> str:
@@ -74,5 +84,5 @@ def translate_os(error: OSError, url: str) -> errors.ProviderUnavailable:
     """For a connection of our own that could not be opened."""
     said = error.strerror or str(error)
     return errors.ProviderUnavailable(
-        f"The Docker engine at {url} cannot be used: {said}", hint=_START_IT, details={"engine": url}
+        f"The Docker engine at {url} cannot be used: {said}", hint=_hint(error), details={"engine": url}
     )

@@ -7,6 +7,7 @@ mounts would do the same, but one before API 1.45 silently mounts the whole volu
 
 from __future__ import annotations
 
+import asyncio
 import io
 import shutil
 import tarfile
@@ -17,8 +18,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from agentctl.errors import NotFound, SandboxError
-from agentctl.providers.docker.engine import Engine, finished
+from agentctl.providers.docker import near
+from agentctl.providers.docker.engine import Engine
 from agentctl.providers.docker.images import Image
+from agentctl.providers.finish import finished
 
 Json = dict[str, Any]
 AGENT_USER = 1000
@@ -31,7 +34,11 @@ if os.path.islink(sys.argv[1]):
     os.unlink(sys.argv[1])
 elif os.path.lexists(sys.argv[1]):
     shutil.rmtree(sys.argv[1])
+top = os.listdir(sys.argv[2])
+sys.exit(3 if not top or top == ["agents"] and not os.listdir(sys.argv[2] + "/agents") else 0)
 """
+_EMPTY = 3
+"""How that tells that nothing is left in the volume."""
 
 
 class Directory(NamedTuple):
@@ -46,11 +53,16 @@ TOP = Directory(".", 0o755, AGENT_USER)
 
 
 async def is_there(engine: Engine, volume: str) -> bool:
+    return await mountpoint_of(engine, volume) is not None
+
+
+async def mountpoint_of(engine: Engine, volume: str) -> str | None:
+    """Where the engine has it; None when it is gone."""
     try:
-        await engine.call(f"find the volume {volume}", lambda api: api.inspect_volume(volume))
+        about = await engine.call(f"find the volume {volume}", lambda api: api.inspect_volume(volume))
     except NotFound:
-        return False
-    return True
+        return None
+    return str(about["Mountpoint"])
 
 
 def part_of(mountpoint: str, relative: str, target: str, labels: dict[str, str]) -> Any:
@@ -62,10 +74,14 @@ def part_of(mountpoint: str, relative: str, target: str, labels: dict[str, str])
 
 
 async def make_directories(
-    engine: Engine, volume: str, image: Image, wanted: Iterable[Directory], labels: dict[str, str]
-) -> str:
+    engine: Engine, volume: str, image: Image, wanted: Iterable[Directory], labels: dict[str, str], mountpoint: str
+) -> str | None:
     """Make them where they are missing; owner and mode are put right in any case. Return the id of the container that
-    was needed for it, which bears ``labels`` and is the caller's to remove."""
+    was needed for it, which bears ``labels`` and is the caller's to remove; None where none was."""
+    top = near.place(engine, mountpoint)
+    if top is not None:
+        await asyncio.to_thread(near.make_directories, top, wanted)
+        return None
     archive = _archive(wanted)
 
     def make(api: Any) -> str:
@@ -136,13 +152,14 @@ def _unpack_files(archive: IO[bytes], target: Path) -> None:
                     shutil.copyfileobj(content, file, _COPY_BYTES)
 
 
-async def delete_tree(engine: Engine, volume: str, image: Image, relative: str) -> None:
-    """Delete what is at ``relative``; a missing one is fine. No symbolic link is followed."""
-    command = ["-IS", "-c", _DELETE, f"{PLACE}/{relative}"]
+async def delete_tree(engine: Engine, volume: str, image: Image, relative: str) -> bool:
+    """``near.delete_tree`` through a container."""
+    command = ["-IS", "-c", _DELETE, f"{PLACE}/{relative}", PLACE]
     async with _shelf(engine, volume, image, command) as shelf:
         code, said = await engine.call("delete from a volume", lambda api: _run(api, shelf))
-    if code != 0:
+    if code not in (0, _EMPTY):
         raise SandboxError(f"{relative} could not be deleted from the volume: {said.strip()[-300:]}")
+    return code == _EMPTY
 
 
 def _run(api: Any, container: str) -> tuple[int, str]:
@@ -163,7 +180,9 @@ async def _shelf(engine: Engine, volume: str, image: Image, command: Iterable[st
             await finished(put_away(engine, shelf))
 
 
-async def put_away(engine: Engine, shelf: str) -> None:
+async def put_away(engine: Engine, shelf: str | None) -> None:
+    if shelf is None:
+        return
     await engine.call("clear up", lambda api: api.remove_container(shelf, force=True, v=True))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,10 +14,11 @@ from agentctl import ids
 from agentctl.errors import NotFound, VolumeNotFound
 from agentctl.model import Volume
 from agentctl.providers.base import FilesDoor
-from agentctl.providers.docker import container, images, shelf
+from agentctl.providers.docker import container, images, near, shelf
 from agentctl.providers.docker.backend import ATTEMPT, VOLUME, Backend, remove_labelled
-from agentctl.providers.docker.engine import Engine, finished
+from agentctl.providers.docker.engine import Engine
 from agentctl.providers.docker.start import Attempt, Made, both, bring_up
+from agentctl.providers.finish import finished
 from agentctl.providers.trees import check_relative, remove_tree
 from agentctl.wire import Boot
 
@@ -63,7 +65,8 @@ class DockerVolumes(Backend):
     @asynccontextmanager
     async def volume_files(self, volume: Volume) -> AsyncIterator[FilesDoor]:
         engine = self.engine(volume.handle["engine"])
-        if not await shelf.is_there(engine, volume.handle["volume"]):
+        mountpoint = await shelf.mountpoint_of(engine, volume.handle["volume"])
+        if mountpoint is None:
             raise VolumeNotFound(
                 f"The volume {volume.name} is gone from the Docker engine.",
                 hint=f"Somebody removed it. Forget it with: agentctl volumes delete {volume.name}",
@@ -75,7 +78,7 @@ class DockerVolumes(Backend):
 
         async def make(attempt: Attempt) -> Made:
             label.append(f"{ATTEMPT}={attempt.label}")
-            return await self._make_files_only(attempt, volume)
+            return await self._make_files_only(attempt, volume, mountpoint)
 
         made = await bring_up(self, engine, image, name, _files_boot(name, token), make)
         try:
@@ -85,7 +88,7 @@ class DockerVolumes(Backend):
             await finished(remove_labelled(engine, label[0]))
             remove_tree(self.run_dir(name))
 
-    async def _make_files_only(self, attempt: Attempt, volume: Volume) -> Made:
+    async def _make_files_only(self, attempt: Attempt, volume: Volume, mountpoint: str) -> Made:
         labels = {**self.installation_labels(), ATTEMPT: attempt.label}
         full = volume.handle["volume"]
         made, helper = await both(
@@ -93,23 +96,28 @@ class DockerVolumes(Backend):
                 "reach into a volume",
                 lambda api: container.create_files_only(api, attempt.image, full, attempt.places, labels),
             ),
-            shelf.make_directories(attempt.engine, full, attempt.image, [shelf.TOP], labels),
+            shelf.make_directories(attempt.engine, full, attempt.image, [shelf.TOP], labels, mountpoint),
         )
         return Made(made, helper)
 
-    async def session_remove(self, volume: Volume, session_id: str) -> None:
+    async def session_remove(self, volume: Volume, session_id: str) -> bool:
         ids.require_name(session_id, "a session")
-        await self._delete(volume, f"agents/{session_id}")
+        return await self._delete(volume, f"agents/{session_id}")
 
     async def workspace_remove(self, volume: Volume, name: str) -> None:
         ids.require_name(name, "a workspace")
         await self._delete(volume, f"workspaces/{name}")
 
-    async def _delete(self, volume: Volume, relative: str) -> None:
+    async def _delete(self, volume: Volume, relative: str) -> bool:
+        """Return whether the volume holds nothing any more."""
         engine = self.engine(volume.handle["engine"])
-        if await shelf.is_there(engine, volume.handle["volume"]):
-            image = await images.any_known(engine, self.paths)
-            await shelf.delete_tree(engine, volume.handle["volume"], image, relative)
+        mountpoint = await shelf.mountpoint_of(engine, volume.handle["volume"])
+        if mountpoint is None:
+            return True
+        if (top := near.place(engine, mountpoint)) is not None:
+            return await asyncio.to_thread(near.delete_tree, top, relative)
+        image = await images.any_known(engine, self.paths)
+        return await shelf.delete_tree(engine, volume.handle["volume"], image, relative)
 
     def _volume(self, engine: Engine, about: Json) -> Volume:
         return Volume(

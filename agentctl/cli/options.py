@@ -70,7 +70,10 @@ AgentCommand = Annotated[
 Provider = Annotated[
     str | None,
     typer.Option(
-        "--provider", metavar="NAME", help="Where its sandbox runs: unix_local or docker.", rich_help_panel=_SESSION
+        "--provider",
+        metavar="NAME",
+        help="Where its sandbox runs: unix_local, docker, daytona or modal.",
+        rich_help_panel=_SESSION,
     ),
 ]
 Image = Annotated[

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agentctl.paths import StatePaths
 from tests.cli.running import agentctl as run_agentctl
 from tests.cli.terminal import Terminal
 from tests.cli.terminal import agentctl as command_line
@@ -78,3 +79,17 @@ def effects(tmp_path):
     made = Effects(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def docker(docker_engine, docker_api, docker_image, monkeypatch):
+    """The name of this state directory's installation, whose provider is docker; nothing of it is left in the engine
+    afterwards."""
+    monkeypatch.setenv("DOCKER_HOST", docker_engine.host)
+    monkeypatch.setenv("AGENTCTL_PROVIDER", "docker")
+    monkeypatch.setenv("AGENTCTL_IMAGE", docker_image)
+    from tests.docker.support import clear, installation
+
+    own = installation(StatePaths(_state()))
+    yield own
+    clear(docker_api, own)

@@ -1,29 +1,15 @@
 """The limits, ports and networks of a docker sandbox, as they are asked for on the command line."""
 
-import os
 import socket
 import urllib.request
-from pathlib import Path
 
 import pytest
 
-from agentctl.paths import StatePaths
 from tests.cli.running import agentctl, until
-from tests.docker.support import clear, everything_of, installation
+from tests.docker.support import everything_of
 
 pytestmark = pytest.mark.slow
 _SERVE = "import http.server as h; h.HTTPServer(('', 8000), h.SimpleHTTPRequestHandler).serve_forever()"
-
-
-@pytest.fixture
-def docker(docker_engine, docker_api, docker_image, monkeypatch):
-    """The name of this state directory's installation; nothing of it is left in the engine afterwards."""
-    monkeypatch.setenv("DOCKER_HOST", docker_engine.host)
-    monkeypatch.setenv("AGENTCTL_PROVIDER", "docker")
-    monkeypatch.setenv("AGENTCTL_IMAGE", docker_image)
-    own = installation(StatePaths(Path(os.environ["AGENTCTL_STATE_DIR"])))
-    yield own
-    clear(docker_api, own)
 
 
 @pytest.fixture

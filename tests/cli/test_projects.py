@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.paths import StatePaths
 from tests.cli.running import agentctl
-from tests.docker.support import clear, everything_of, installation
+from tests.docker.support import everything_of
 
 AGENT = 1000
 pytestmark = pytest.mark.slow
@@ -38,17 +37,6 @@ def checkout(project):
     git(project, "add", ".")
     git(project, "commit", "-qm", "first")
     return project
-
-
-@pytest.fixture
-def docker(docker_engine, docker_api, docker_image, monkeypatch):
-    """The installation of this test; nothing of it is left in the engine afterwards."""
-    monkeypatch.setenv("DOCKER_HOST", docker_engine.host)
-    monkeypatch.setenv("AGENTCTL_PROVIDER", "docker")
-    monkeypatch.setenv("AGENTCTL_IMAGE", docker_image)
-    own = installation(StatePaths(Path(os.environ["AGENTCTL_STATE_DIR"])))
-    yield own
-    clear(docker_api, own)
 
 
 def git_of_this_host():

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agentctl.paths import StatePaths
 from tests.cli.running import agentctl
-from tests.docker.support import clear, everything_of, installation
+from tests.docker.support import everything_of
 
 SPEC = """
     agent: mock
@@ -70,17 +69,6 @@ def test_what_is_wrong_with_a_service_is_told_and_nothing_is_made(given, message
 def test_a_provider_without_services_says_who_has_them():
     done = agentctl("sandboxes", "create", "--service", "db=x")
     assert (done.code, "has no --service" in done.err, "docker" in done.err) == (2, True, True), done
-
-
-@pytest.fixture
-def docker(docker_engine, docker_api, docker_image, monkeypatch):
-    """The name of this state directory's installation; nothing of it is left in the engine afterwards."""
-    monkeypatch.setenv("DOCKER_HOST", docker_engine.host)
-    monkeypatch.setenv("AGENTCTL_PROVIDER", "docker")
-    monkeypatch.setenv("AGENTCTL_IMAGE", docker_image)
-    own = installation(StatePaths(Path(os.environ["AGENTCTL_STATE_DIR"])))
-    yield own
-    clear(docker_api, own)
 
 
 WEB = """

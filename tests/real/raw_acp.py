@@ -1,15 +1,16 @@
-"""A bare ACP client, to prove the agents and the model server without any of our own code in between."""
+"""A bare ACP client, to prove the agents without any of our own code in between."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from agentctl.supervisor.processes import descendants
 
 Json = dict[str, Any]
 
@@ -103,25 +104,15 @@ class RawAgent:
 
     async def end(self) -> None:
         """Kill the agent and all its descendants: some start sessions of their own, so a group kill is not enough."""
-        for pid in [*_descendants(self.process.pid), self.process.pid]:
-            _kill(pid)
+        for process in descendants(self.process.pid):
+            process.signal(signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            self.process.kill()
         await self.process.wait()
         await self._reading
         for answer in self._answers.values():
             if answer.done() and not answer.cancelled():
                 answer.exception()
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def _descendants(pid: int) -> list[int]:
-    found = [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
-    return [descendant for child in found for descendant in [*_descendants(child), child]]
 
 
 @asynccontextmanager

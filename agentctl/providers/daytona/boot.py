@@ -29,8 +29,11 @@ _NO_PYTHON, _NO_ROOM, _NOT_READY = 90, 91, 93
 _TAIL_BYTES = 4000
 
 _PROBE = """
-import json, os, platform, sys
-libc = "glibc" if platform.libc_ver()[0] == "glibc" else "musl"
+import json, os, sys
+try:
+    libc = "glibc" if (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc") else "musl"
+except (OSError, ValueError):
+    libc = "musl"
 known = {"python": sys.executable, "version": list(sys.version_info[:3]), "cache_tag": sys.implementation.cache_tag}
 print(json.dumps({**known, "libc": libc, "machine": os.uname().machine, "env": dict(os.environ)}))
 """
@@ -60,7 +63,7 @@ setsid sh -c '"$1" -IS "$2/__main__.py" serve <"$3/boot" >"$3/ready" 2>>"$3/log"
   serve "$PYTHON" "$RUNTIME" "$RUN" </dev/null >/dev/null 2>&1 &
 turns=0
 while [ ! -s "$RUN/ready" ] && [ ! -e "$RUN/ended" ] && [ "$turns" -lt "$TURNS" ]; do
-  sleep 0.05; turns=$((turns + 1))
+  sleep 0.02; turns=$((turns + 1))
 done
 rm -f "$RUN/boot"
 [ -s "$RUN/ready" ] && cat "$RUN/ready" && exit
@@ -151,7 +154,7 @@ async def prepare(sandbox: Any) -> Facts:
 
 
 async def _started(sandbox: Any, python: str, boot: Boot) -> Ready:
-    script = _variables(PYTHON=python, TURNS=str(READY_TIMEOUT_S * 20)) + _UNPACK + _START
+    script = _variables(PYTHON=python, TURNS=str(READY_TIMEOUT_S * 50)) + _UNPACK + _START
     code, said = await run(sandbox, "start the supervisor", script, READY_TIMEOUT_S + 20)
     if code == 0:
         try:

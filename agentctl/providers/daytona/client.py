@@ -1,7 +1,8 @@
 """The SDK, opened for one operation: with our own key and address, retried where that is safe, its errors as ours.
 
-A client lives as long as the block that needs it: a command asks Daytona once or twice, and nothing has to be closed
-when it ends. The SDK is imported by the first one, which takes a second.
+A client costs 50 ms, most of it for the system's certificates, and a command needs one again and again: it is kept for
+a few seconds after its last use. Nothing has to be closed by hand: a client goes with its event loop at the latest. The
+SDK is imported by the first one, which takes a second.
 """
 
 from __future__ import annotations
@@ -9,20 +10,27 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from agentctl.errors import CredentialsMissing, ProviderUnavailable
-from agentctl.providers.finish import finished
 
 T = TypeVar("T")
 API_URL = "https://app.daytona.io/api"
 ATTEMPTS = 4
 """Of a request that may be repeated."""
+
+KEPT_S = 3.0
+"""Less than any proxy leaves an idle connection open."""
+
+CLEAR_S = 60.0
+"""The longest that something is cleared away when everything ends."""
 
 _NO_SDK = "Install it beside agentctl: `pip install 'agentctl[daytona]'`."
 _READ_FROM_FILES = (
@@ -75,12 +83,56 @@ def api_url_of(environ: Mapping[str, str] = os.environ) -> str:
 async def connected(account: Account) -> AsyncIterator[Any]:
     """An ``AsyncDaytona`` that asks how a change of state goes on, ten times a second, instead of being told: it would
     open a second connection for that, at once and whatever it is needed for."""
-    await asyncio.to_thread(_import_sdk)
-    client = _client(account)
-    try:
-        yield client
-    finally:
-        await finished(client.close())
+    clients = _clients.setdefault(asyncio.get_running_loop(), {})
+    if account not in clients:
+        await asyncio.to_thread(_import_sdk)
+    if account not in clients:
+        clients[account] = _Kept(account, clients)
+    kept = clients[account]
+    with kept.used():
+        yield kept.client
+
+
+class _Kept:
+    """A client in ``clients`` while it is used, and for a while after. Its task closes it, which the end of the loop
+    cancels as it does every other."""
+
+    def __init__(self, account: Account, clients: dict[Account, _Kept]) -> None:
+        self.client = _client(account)
+        self._users = 0
+        self._used_at = time.monotonic()
+        self._unused = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._keep(account, clients))
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        self._users += 1
+        self._unused.clear()
+        try:
+            yield
+        finally:
+            self._users -= 1
+            self._used_at = time.monotonic()
+            if not self._users:
+                self._unused.set()
+
+    async def _keep(self, account: Account, clients: dict[Account, _Kept]) -> None:
+        try:
+            while True:
+                await self._unused.wait()
+                rest_s = self._used_at + KEPT_S - time.monotonic()
+                if not self._users and rest_s <= 0:
+                    break
+                await asyncio.sleep(max(rest_s, 0.0))
+        finally:
+            del clients[account]
+            with suppress(TimeoutError):  # its users were cancelled too, and clear up with it
+                async with asyncio.timeout(CLEAR_S if self._users else 0):
+                    await self._unused.wait()
+            await self.client.close()
+
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Account, _Kept]] = WeakKeyDictionary()
 
 
 def _import_sdk() -> None:

@@ -59,13 +59,10 @@ class DaytonaVolumes:
         account = Account.of(os.environ)
         full = f"{self._prefix}{name}"
         async with connected(account) as daytona:
-            with suppress(NotFound):
-                there = await _named(daytona, full)
-                if _state(there) not in _GOING:
-                    return self._volume(account, await _ready(daytona, full))
-            await _until(lambda: _is_gone(daytona, full), f"The old volume {name} was not gone")
-            with suppress(UsageError, Conflict):  # somebody else made it at the same time
-                await call(f"make the volume {name}", lambda: daytona.volume.create(full))
+            await _until(lambda: _is_settled(daytona, full), f"The old volume {name} was not gone")
+            if await _state_of(daytona, full) == "deleted":
+                with suppress(UsageError, Conflict):  # somebody else made it at the same time
+                    await call(f"make the volume {name}", lambda: daytona.volume.create(full))
             return self._volume(account, await _ready(daytona, full))
 
     async def volume_list(self) -> list[Volume]:
@@ -183,11 +180,17 @@ async def _ready(daytona: Any, full: str) -> Any:
     return found[-1]
 
 
-async def _is_gone(daytona: Any, full: str) -> bool:
+async def _is_settled(daytona: Any, full: str) -> bool:
+    """Whether it is there or gone, and not on its way."""
+    state = await _state_of(daytona, full)
+    return state == "deleted" or state not in _GOING
+
+
+async def _state_of(daytona: Any, full: str) -> str:
     try:
-        return _state(await _named(daytona, full)) == "deleted"
+        return _state(await _named(daytona, full))
     except NotFound:
-        return True
+        return "deleted"
 
 
 async def _until(is_so: Callable[[], Awaitable[bool]], else_: str) -> None:

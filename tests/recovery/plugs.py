@@ -6,11 +6,13 @@ A new provider is one more class in ``PLUGS``; the scenarios are run on it unles
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 import signal
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -213,16 +215,19 @@ class DaytonaPlug:
         self._cloud = DaytonaEmulator.at(os.environ["DAYTONA_API_URL"])
 
     async def stop(self, sandbox: Sandbox) -> None:
+        await self._kept(sandbox)
         one = self._one(sandbox)
         self._cloud.call(lambda: self._cloud.cloud.stop(one))
         await self._until(lambda: one.state == "stopped")
 
     async def delete(self, sandbox: Sandbox) -> None:
+        await self._kept(sandbox)
         one = self._one(sandbox)
         self._cloud.call(lambda: self._cloud.cloud.destroy(one))
         await self._until(lambda: one.state == "destroyed")
 
     async def kill_supervisor(self, sandbox: Sandbox) -> None:
+        await self._kept(sandbox)
         machine = self._one(sandbox).machine
         killed = machine.kill("/runtime/__main__.py serve")
         await self._until(lambda: not set(killed) & set(machine.pids()))
@@ -266,6 +271,21 @@ class DaytonaPlug:
 
     def _one(self, sandbox: Sandbox) -> Any:
         return self._cloud.cloud.sandboxes[sandbox.handle["daytona"]]
+
+    async def _kept(self, sandbox: Sandbox) -> None:
+        """Until HOME as the last turn left it is on the volume: it follows the turn's end, and what dies in between
+        takes it along."""
+        assert sandbox.session_id is not None
+        ended = max((turn.ended_at or 0.0 for turn in self._app.store.turns(sandbox.session_id)), default=0.0)
+        generations = self.place(f"agents/{sandbox.session_id}/home")
+
+        def is_kept() -> bool:
+            young = [path for path in generations.glob("*.tgz") if path.stat().st_mtime >= ended]
+            return any(hashlib.sha256(path.read_bytes()).hexdigest() in path.name for path in young)
+
+        with suppress(TimeoutError):  # the end of a turn that nobody saw out was written down by its heir
+            if ended:
+                await self._until(is_kept)
 
     async def _until(self, is_so: Callable[[], bool]) -> None:
         async with asyncio.timeout(WAIT_S):

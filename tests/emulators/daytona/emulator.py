@@ -270,6 +270,18 @@ class _Recorded:
         await send({"type": "http.response.body", "body": self.body})
 
 
+_DAEMON_CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHORIZED",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    408: "REQUEST_TIMEOUT",
+    409: "CONFLICT",
+    410: "GONE",
+    422: "UNPROCESSABLE_ENTITY",
+}
+
+
 def _operation(method: str, path: str) -> contract.Operation | None:
     if path.startswith("/toolbox/"):
         return contract.find(contract.operations(*contract.TOOLBOX), method, "/" + path.split("/", 3)[3])
@@ -280,7 +292,8 @@ def _envelope(request: Request, refused: Refused) -> dict[str, Any]:
     moment = rfc3339(time.time())
     common = {"path": request.url.path, "timestamp": moment, "statusCode": refused.status, "message": refused.message}
     if request.url.path.startswith("/toolbox/"):
-        return {**common, "code": refused.code or "ERROR", "source": "DAYTONA_DAEMON", "method": request.method}
+        code = refused.code or _DAEMON_CODES.get(refused.status, "INTERNAL_SERVER_ERROR")
+        return {**common, "code": code, "source": "DAYTONA_DAEMON", "method": request.method}
     return {**common, "error": "Error", **({"code": refused.code, "source": SOURCE_API} if refused.code else {})}
 
 

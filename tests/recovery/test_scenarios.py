@@ -10,11 +10,13 @@ import asyncio
 import itertools
 import os
 import time
+from collections.abc import AsyncIterable, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from agentctl import errors
+from agentctl.events import Event
 from agentctl.ops import sessions, turns
 from agentctl.ops.app import App
 from agentctl.providers.prespawn import prespawn
@@ -26,6 +28,15 @@ A_WHILE_S = 0.3
 
 DESTROYED_WITHIN_S = 20.0
 ENDED_WITHIN_S = 20.0
+
+
+async def struck_when_it_speaks(turn: AsyncIterable[list[Event]], blow: Callable[[], Awaitable[None]]) -> None:
+    """Follow a turn to its end, with one blow at its first words."""
+    has_spoken = False
+    async for batch in turn:
+        if not has_spoken and any(event.type == "item.delta" for event in batch):
+            has_spoken = True
+            await blow()
 
 
 # Stopped and deleted
@@ -227,9 +238,7 @@ async def test_a_turn_that_a_stop_cut_off_is_interrupted_and_pins_nothing(stage:
             asyncio.timeout(30),
             turns.open_turn(stage.app, "work", turns.Message(text=stage.talk.last(20), turn_id=attempt)) as turn,
         ):
-            async for batch in turn:
-                if any(event.type == "item.delta" for event in batch):
-                    await stage.plug.stop(stage.sandbox)
+            await struck_when_it_speaks(turn, lambda: stage.plug.stop(stage.sandbox))
         assert turn.result.outcome == "interrupted"
         assert turn.result.text, "what was seen of the answer is told"
         again = await stage.say(stage.talk.last(20), turn_id=attempt)
@@ -289,9 +298,7 @@ async def test_nothing_is_left_after_the_worst_that_can_happen(stage: Stage) -> 
         asyncio.timeout(30),
         turns.open_turn(stage.app, "work", turns.Message(text="@grandchild=60 @chunks=400 @delay=0.05")) as turn,
     ):
-        async for batch in turn:
-            if any(event.type == "item.delta" for event in batch):
-                await stage.plug.kill_supervisor(sandbox)
+        await struck_when_it_speaks(turn, lambda: stage.plug.kill_supervisor(sandbox))
     assert turn.result.outcome == "interrupted"
     await sessions.delete(stage.app, "work")
     assert await stage.plug.remains(sandbox) == []

@@ -24,6 +24,7 @@ from agentctl.ops.own import as_session
 if TYPE_CHECKING:
     from agentctl.ops.app import App
     from agentctl.providers.leftover import Leftover, Sweeping
+    from agentctl.store.base import Store
 
 Json = dict[str, Any]
 OLDER_THAN_S = 24 * 3600.0
@@ -70,12 +71,13 @@ class Sweep:
 
 async def sweep(app: App, wanted: Sweep, found: Callable[[Orphan], None]) -> list[Orphan]:
     """Tell each orphan as soon as it is dealt with; at most one sweep of a state directory at a time. Raise
-    ``Conflict`` while another runs, ``UsageError`` for an origin that is none, ``ProviderUnavailable`` for a provider
-    that was named and cannot be used."""
+    ``Conflict`` while another runs, ``UsageError`` for an origin that is none and while the store that the state
+    directory was used with is not named, ``ProviderUnavailable`` for a provider that was named and cannot be used."""
     if not wanted.origin or any(c in wanted.origin for c in "*?%"):
         raise errors.UsageError(
             f"{wanted.origin!r} is no origin.", hint="Name one exactly; `agentctl config` or AGENTCTL_ORIGIN sets it."
         )
+    _require_its_store(app)
     told: list[Orphan] = []
     with _alone(app):
         for stale in await _stale_sessions(app, wanted):
@@ -86,6 +88,19 @@ async def sweep(app: App, wanted: Sweep, found: Callable[[Orphan], None]) -> lis
                 told.append(orphan)
                 found(orphan)
     return told
+
+
+def _require_its_store(app: App) -> None:
+    """What this state directory's sessions want is in the store that they are in, and perhaps in no other."""
+    from agentctl.store.place import place_file
+
+    marker = place_file(app.paths)
+    if app.config.database_url is None and marker.exists():
+        raise errors.UsageError(
+            "This state directory was used with a shared database, and none is named: it may want all that would be "
+            "deleted.",
+            hint=f"Set AGENTCTL_DATABASE_URL. If that database is gone for good, remove {marker}.",
+        )
 
 
 @contextmanager
@@ -151,12 +166,22 @@ async def _dealt_with(app: App, provider: str, sweeper: Sweeping, leftover: Left
 
 
 class _Known:
-    """What the store wants, read when it is made."""
+    """What the store wants, and the state directory's own when the store is another, read when it is made."""
 
     def __init__(self, app: App) -> None:
-        self._sandboxes = {sandbox.id for sandbox in app.store.sandboxes()}
-        self._sandboxes |= {s.sandbox_id for s in app.store.sessions(limit=None) if s.sandbox_id}
-        self._volumes = [(volume.provider, volume.handle) for volume in app.store.volumes(everywhere=True)]
+        self._sandboxes: set[str] = set()
+        self._volumes: list[tuple[str, Json]] = []
+        self._read(app.store)
+        if app.config.database_url is not None and app.paths.database.exists():
+            from agentctl.store.lookup import open_store
+
+            with open_store(app.paths) as local:
+                self._read(local)
+
+    def _read(self, store: Store) -> None:
+        self._sandboxes |= {sandbox.id for sandbox in store.sandboxes()}
+        self._sandboxes |= {session.sandbox_id for session in store.sessions(limit=None) if session.sandbox_id}
+        self._volumes += [(volume.provider, volume.handle) for volume in store.volumes(everywhere=True)]
 
     def wants(self, provider: str, leftover: Leftover) -> bool:
         """A volume by its handle, all else by the sandbox that it belongs to."""

@@ -7,6 +7,7 @@ several machines, which then all reach its volumes.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from agentctl import ids
 from agentctl.paths import StatePaths, state_errors
@@ -14,9 +15,14 @@ from agentctl.paths import StatePaths, state_errors
 _FILE = "place"
 
 
+def place_file(paths: StatePaths) -> Path:
+    """Where the id is kept; it exists when the state directory was used with a shared store."""
+    return paths.root / _FILE
+
+
 def place_of(paths: StatePaths) -> str:
     """The id of the state directory, made when it has none. Raise ``StateNotWritable`` or ``DiskFull``."""
-    path = paths.ensure().root / _FILE
+    path = place_file(paths.ensure())
     with state_errors(path):
         try:
             return path.read_text().strip()

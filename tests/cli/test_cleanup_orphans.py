@@ -107,6 +107,25 @@ def test_an_origin_is_never_a_pattern(origin):
     assert cleanup("--dry-run", "--yes").code == 2
 
 
+def test_nothing_is_touched_while_the_database_of_the_sessions_is_not_named(postgres):
+    shared = {"AGENTCTL_DATABASE_URL": postgres.database()}
+    assert agentctl("run", "--agent", "mock", "--session", "shared", "hello", env=shared).code == 0
+    done = cleanup(*OLD, "--volumes", "--yes")
+    assert (done.code, "AGENTCTL_DATABASE_URL" in done.envelope["error"]["hint"]) == (2, True)
+    assert "hello" in agentctl("run", "--session", "shared", "@context", env=shared).out
+    agentctl("sessions", "delete", "--yes", "shared", env=shared)
+
+
+def test_what_the_state_directory_itself_wants_is_left_when_the_store_is_another(postgres):
+    assert agentctl("run", "--agent", "mock", "--session", "local", "hello").code == 0
+    done = agentctl(
+        "cleanup-orphans", *OLD, "--volumes", "--yes", "--json", env={"AGENTCTL_DATABASE_URL": postgres.database()}
+    )
+    assert [one for one in done.data["orphans"] if one["kind"] != "socket"] == []
+    Path(os.environ["AGENTCTL_STATE_DIR"], "place").unlink()
+    assert "hello" in agentctl("run", "--session", "local", "@context").out
+
+
 def test_two_cleanups_do_not_meet():
     paths = StatePaths(Path(os.environ["AGENTCTL_STATE_DIR"])).ensure()
     with (paths.root / "cleanup.lock").open("a") as held:

@@ -212,7 +212,7 @@ def _too_young(leftover: Leftover, wanted: Sweep) -> str:
     limit_s = wanted.failed_older_than_s if leftover.status == "failed" else wanted.older_than_s
     if now - leftover.created_at < limit_s:
         return "it is younger than that"
-    if alive and leftover.active_at is not None and now - leftover.active_at < limit_s:
+    if leftover.active_at is not None and now - leftover.active_at < limit_s:
         return "it was active since"
     return ""
 

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from agentctl.model import Volume
+
 Kind = Literal["sandbox", "helper", "network", "processes", "socket", "volume"]
 Status = Literal["running", "paused", "stopped", "failed"]
 
@@ -32,6 +34,20 @@ class Leftover:
     status: Status
     own: bool
     active_at: float | None = None
+
+
+def of_volume(volume: Volume) -> Leftover:
+    """A volume of this state directory's, as one that nobody may want."""
+    return Leftover(
+        kind="volume",
+        id=volume.name,
+        handle=volume.handle,
+        labels={},
+        sandbox_id=None,
+        created_at=volume.created_at or None,
+        status="stopped",
+        own=True,
+    )
 
 
 class Sweeping(Protocol):

@@ -13,7 +13,7 @@ from pathlib import Path
 from agentctl import ids
 from agentctl.paths import StatePaths
 from agentctl.providers.base import Found
-from agentctl.providers.leftover import Leftover
+from agentctl.providers.leftover import Leftover, of_volume
 from agentctl.providers.trees import remove_tree
 from agentctl.providers.unix_local import UnixLocalProvider, found_in
 from agentctl.supervisor import process_table
@@ -42,16 +42,7 @@ class LocalSweep:
         for stray in (*strays(self._paths), *dead_sockets(used)):
             yield stray
         for volume in await self._provider.volume_list():
-            yield Leftover(
-                kind="volume",
-                id=volume.name,
-                handle=volume.handle,
-                labels={},
-                sandbox_id=None,
-                created_at=volume.created_at,
-                status="stopped",
-                own=True,
-            )
+            yield of_volume(volume)
 
     async def leftover_now(self, leftover: Leftover) -> Leftover | None:
         if leftover.kind == "sandbox":

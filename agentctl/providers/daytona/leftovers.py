@@ -18,7 +18,7 @@ from agentctl.providers.daytona.create import deleted
 from agentctl.providers.daytona.provider import DaytonaProvider, found_of, listed
 from agentctl.providers.daytona.states import FAILED, status_of
 from agentctl.providers.daytona.volumes import timestamp
-from agentctl.providers.leftover import Leftover, Status
+from agentctl.providers.leftover import Leftover, Status, of_volume
 
 Json = dict[str, Any]
 _LOOK_S = 20
@@ -38,16 +38,7 @@ class DaytonaSweep(DaytonaProvider):
             if _origin(sandbox) in (None, origin) and status_of(sandbox)[0] != "missing":
                 yield self._leftover(account, sandbox)
         for volume in await self.volume_list():
-            yield Leftover(
-                kind="volume",
-                id=volume.name,
-                handle=volume.handle,
-                labels={},
-                sandbox_id=None,
-                created_at=volume.created_at or None,
-                status="stopped",
-                own=True,
-            )
+            yield of_volume(volume)
 
     def _leftover(self, account: Account, sandbox: Any) -> Leftover:
         sandbox_id = sandbox.labels.get(place.SANDBOX)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agentctl.errors import NotFound, SandboxError
-from agentctl.providers.leftover import Leftover
+from agentctl.providers.leftover import Leftover, of_volume
 from agentctl.providers.modal import tags
 from agentctl.providers.modal.create import detached, end, forget
 from agentctl.providers.modal.place import LAYOUT, LOG
@@ -35,16 +35,7 @@ class ModalSweep(ModalProvider):
         for one, marks in found.values():
             yield await self._leftover(one, marks)
         for volume in await self.volume_list():
-            yield Leftover(
-                kind="volume",
-                id=volume.name,
-                handle=volume.handle,
-                labels={},
-                sandbox_id=None,
-                created_at=volume.created_at,
-                status="stopped",
-                own=True,
-            )
+            yield of_volume(volume)
 
     async def _leftover(self, sandbox: modal.Sandbox, marks: dict[str, str]) -> Leftover:
         is_helper = tags.SANDBOX not in marks

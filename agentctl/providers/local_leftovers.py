@@ -21,6 +21,8 @@ from agentctl.supervisor.processes import marked
 from agentctl.wire import SANDBOX_ENV
 
 _KNOCK_S = 0.2
+_SETTLED_S = 600.0
+"""A socket that is younger may be one on which somebody is about to listen."""
 
 
 class LocalSweep:
@@ -110,14 +112,15 @@ def dead_sockets(used: set[str]) -> Iterator[Leftover]:
     """The short directories of sockets that no sandbox of ours uses (``used``) and nobody listens on."""
     for parent in {tempfile.gettempdir(), "/tmp"}:  # noqa: S108 - where ``unix_local`` makes them
         for place in sorted(Path(parent).glob("agentctl-*/sock")):
-            if str(place) not in used and is_dead_socket(place):
+            is_settled = time.time() - _changed_at(place.parent) > _SETTLED_S
+            if is_settled and str(place) not in used and is_dead_socket(place):
                 yield Leftover(
                     kind="socket",
                     id=str(place.parent),
                     handle={"socket": str(place)},
                     labels={},
                     sandbox_id=None,
-                    created_at=place.parent.stat().st_mtime,
+                    created_at=_changed_at(place.parent),
                     status="failed",
                     own=False,
                 )
@@ -137,6 +140,13 @@ def is_dead_socket(place: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def _changed_at(directory: Path) -> float:
+    try:
+        return directory.stat().st_mtime
+    except FileNotFoundError:  # it went meanwhile
+        return time.time()
 
 
 def _made_at(directory: Path) -> float:

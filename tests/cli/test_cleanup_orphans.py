@@ -175,6 +175,7 @@ def test_processes_whose_directory_is_gone_and_dead_sockets_are_found():
     place = Path(tempfile.mkdtemp(prefix="agentctl-"))
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(place / "sock"))
+    os.utime(place, (1, 1))
     found = {(one["kind"], one["id"]) for one in cleanup("--older-than", "0.01s").data["orphans"]}
     assert {("processes", f"processes of {session.sandbox_id}"), ("socket", str(place))} <= found
     assert agentctl("cleanup-orphans", *OLD, "--yes").code == 0

@@ -8,6 +8,7 @@ sessions, machines with their supervisors and agents. Not real: the machines of 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import random
@@ -127,6 +128,7 @@ def test_nothing_is_lost_doubled_or_leaked(fleet, drivers, environ):
         rng = random.Random(6)
         doomed = rng.sample(bare, 10)
         handles = [app.store.named_sandbox(name).handle for name in doomed]
+        until_kept(fleet, app, "t0")
         handles.append(app.store.sandbox(app.store.session("t0").sandbox_id).handle)
         for handle in handles:
             fleet.call(lambda id_=handle["daytona"]: fleet.cloud.destroy(fleet.cloud.sandboxes[id_]))
@@ -156,6 +158,20 @@ def test_nothing_is_lost_doubled_or_leaked(fleet, drivers, environ):
         assert {one["action"] for one in swept.data["orphans"] if one["kind"] != "volume"} <= {"deleted"}
         assert set(fleet.living(key)) <= {"helper"}
     assert fleet.living(key) == {}
+
+
+def until_kept(fleet, app, name):
+    """HOME follows the end of a turn to the volume; what dies in between takes it along."""
+    session, volume = app.store.session(name), app.store.volume("daytona", "default")
+    ended = max(turn.ended_at or 0 for turn in app.store.turns(session.id))
+    generations = fleet.volume_path(volume.handle["volume"]) / f"agents/{session.id}/home"
+    deadline = time.monotonic() + 20
+    while not any(
+        path.stat().st_mtime >= ended and hashlib.sha256(path.read_bytes()).hexdigest() in path.name
+        for path in generations.glob("*.tgz")
+    ):
+        assert time.monotonic() < deadline, "HOME was not kept"
+        time.sleep(0.02)
 
 
 def check(app, living, bare, said):

@@ -60,17 +60,7 @@ async def create(
         from agentctl.ops import projects
 
         spec = projects.settled(app, spec, session_id)
-    now = time.time()
-    session = Session(
-        id=session_id,
-        name=name or f"{spec.user_agent or spec.agent}-{session_id[4:9]}",
-        spec=spec,
-        status="new",
-        created_at=now,
-        updated_at=now,
-        ephemeral=ephemeral,
-        place=app.place if app.provider(spec.provider).capabilities.local_volumes else "",
-    )
+    session = _row(app, session_id, spec, name, ephemeral=ephemeral)
     app.store.add_session(session)
     cloned: list[str] = []
     try:
@@ -90,6 +80,20 @@ async def create(
             await clone.take_back(app, session, cloned)
         await delete(app, session_id, without_trace=True)
         raise
+
+
+def _row(app: App, session_id: str, spec: SessionSpec, name: str | None, *, ephemeral: bool) -> Session:
+    now = time.time()
+    return Session(
+        id=session_id,
+        name=name or f"{spec.user_agent or spec.agent}-{session_id[4:9]}",
+        spec=spec,
+        status="new",
+        created_at=now,
+        updated_at=now,
+        ephemeral=ephemeral,
+        place=app.place if app.provider(spec.provider).capabilities.local_volumes else "",
+    )
 
 
 def _completed(app: App, spec: SessionSpec, *, sure: bool, report: Report) -> SessionSpec:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from agentctl.compute import Compute
 from agentctl.model import Volume
-from agentctl.wire import Boot
+from agentctl.wire import SANDBOX_ENV, Boot
 
 if TYPE_CHECKING:
     from agentctl.supervisor.files.tree import Files
@@ -114,6 +114,19 @@ class SandboxSpec:
     parts: dict[str, str] = field(default_factory=dict)
     start_timeout_s: float | None = None
     tell: Tell = untold
+
+
+def sandbox_environment(sandbox_id: str, home: str, tmp: str) -> dict[str, str]:
+    """What makes a sandbox a sandbox to its agents, whatever else they get: its id, HOME, TMPDIR, XDG directories."""
+    return {
+        "HOME": home,
+        "TMPDIR": tmp,
+        "XDG_CONFIG_HOME": f"{home}/.config",
+        "XDG_DATA_HOME": f"{home}/.local/share",
+        "XDG_STATE_HOME": f"{home}/.local/state",
+        "XDG_CACHE_HOME": f"{home}/.cache",
+        SANDBOX_ENV: sandbox_id,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

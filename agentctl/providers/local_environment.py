@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
-from agentctl.wire import SANDBOX_ENV
+from agentctl.providers.base import sandbox_environment
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS")
@@ -18,15 +18,7 @@ def agent_environment(
     """The base environment of a sandbox's agents: what is allowed of the user's, then ``given``, then what makes the
     sandbox a sandbox: its id, HOME, TMPDIR and the XDG directories."""
     passed = {name: value for name, value in user.items() if name in _PASSED or name.startswith("LC_")}
-    own = {
-        "HOME": home,
-        "TMPDIR": tmp,
-        "XDG_CONFIG_HOME": f"{home}/.config",
-        "XDG_DATA_HOME": f"{home}/.local/share",
-        "XDG_STATE_HOME": f"{home}/.local/state",
-        "XDG_CACHE_HOME": f"{home}/.cache",
-        SANDBOX_ENV: sandbox_id,
-    }
+    own = sandbox_environment(sandbox_id, home, tmp)
     return {"TERM": "dumb", **passed, **given, **own}
 
 

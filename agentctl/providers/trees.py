@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 from agentctl.errors import UsageError
 from agentctl.paths import state_errors
+
+_COPY_BYTES = 1024 * 1024
 
 
 def write_private(path: Path, text: str) -> None:
@@ -70,3 +73,24 @@ def check_relative(relative: str) -> None:
     """Raise ``UsageError`` for a path that leaves its volume by what it says."""
     if "\0" in relative or relative.startswith(("/", "~")) or ".." in Path(relative).parts:
         raise UsageError(f"{relative!r} is not a path inside the volume.", hint="Give a relative path without `..`.")
+
+
+def unpack_plain(archive: IO[bytes], target: Path, *, without: int = 0) -> None:
+    """Only the plain files and directories of a tar archive, each at its place below ``target``: links in it are
+    somebody else's. ``without`` so many of the first parts of their names."""
+    import tarfile
+
+    with tarfile.open(fileobj=archive) as tar:
+        for member in tar:
+            parts = PurePosixPath(member.name).parts[without:]
+            if ".." in parts or member.name.startswith("/"):
+                continue
+            path = target.joinpath(*parts)
+            if member.isdir():
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            elif member.isfile():
+                content = tar.extractfile(member)
+                assert content is not None, "a plain file has content"
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                with path.open("wb") as file:
+                    shutil.copyfileobj(content, file, _COPY_BYTES)

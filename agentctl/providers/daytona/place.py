@@ -7,8 +7,7 @@ import zlib
 from typing import Any
 
 from agentctl import __version__
-from agentctl.providers.base import Layout, SandboxSpec
-from agentctl.wire import SANDBOX_ENV
+from agentctl.providers.base import Layout, SandboxSpec, sandbox_environment
 
 Json = dict[str, Any]
 PLACE = "/opt/agentctl"
@@ -85,13 +84,5 @@ def label_filter(labels: dict[str, str], installation: str) -> dict[str, str]:
 def environment(sandbox_id: str, given: dict[str, str], machine: dict[str, str]) -> dict[str, str]:
     """The whole environment of agents: the machine's, then the session's, then what makes the sandbox a sandbox."""
     passed = {k: v for k, v in machine.items() if k not in _NOT_PASSED and not k.startswith("DAYTONA_")}
-    own = {
-        "HOME": HOME,
-        "TMPDIR": TMP,
-        "XDG_CONFIG_HOME": f"{HOME}/.config",
-        "XDG_DATA_HOME": f"{HOME}/.local/share",
-        "XDG_STATE_HOME": f"{HOME}/.local/state",
-        "XDG_CACHE_HOME": f"{HOME}/.cache",
-        SANDBOX_ENV: sandbox_id,
-    }
+    own = sandbox_environment(sandbox_id, HOME, TMP)
     return {"TERM": "dumb", **passed, **given, **own}

@@ -8,10 +8,9 @@ from __future__ import annotations
 import io
 import secrets
 import shlex
-import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from agentctl import ids
@@ -22,6 +21,7 @@ from agentctl.providers.daytona.create import SNAPSHOT_S, deleted, made
 from agentctl.providers.daytona.place import ROLE, WHOLE, name_of, own_labels
 from agentctl.providers.daytona.request import snapshot_of
 from agentctl.providers.finish import finished
+from agentctl.providers.trees import unpack_plain
 
 Json = dict[str, Any]
 IDLE_MIN, TTL_MIN = 5, 60
@@ -66,25 +66,7 @@ async def fetch(sandbox: Any, relative: str, target: Path) -> None:
     if "packed" not in said:
         return
     archive = await call("read from the volume", lambda: sandbox.fs.download_file(_ARCHIVE))
-    unpack_files(archive, target)
-
-
-def unpack_files(archive: bytes, target: Path) -> None:
-    """Only plain files and directories, each at its place below ``target``: links in it are somebody else's."""
-    target.mkdir(mode=0o700, parents=True)
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        for member in tar:
-            parts = PurePosixPath(member.name).parts
-            if ".." in parts or member.name.startswith("/"):
-                continue
-            path = target.joinpath(*parts)
-            if member.isdir():
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            elif member.isfile():
-                content = tar.extractfile(member)
-                assert content is not None, "a plain file has content"
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                path.write_bytes(content.read())
+    unpack_plain(io.BytesIO(archive), target)
 
 
 async def delete_tree(sandbox: Any, relative: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from agentctl.providers.base import Layout, SandboxSpec
+from agentctl.providers.base import Layout, SandboxSpec, sandbox_environment
 from agentctl.providers.docker import certificates, network
 from agentctl.providers.docker.backend import ATTEMPT, IMAGE, INSTALLATION, NETWORK, PYTHON, SANDBOX
 from agentctl.providers.docker.images import Image
@@ -70,15 +70,7 @@ def label_filters(labels: dict[str, str]) -> list[str]:
 
 def environment(spec: SandboxSpec, image: Image) -> dict[str, str]:
     """The whole environment of agents: the image's, then the session's, then what makes the sandbox a sandbox."""
-    own = {
-        "HOME": HOME,
-        "TMPDIR": TMP,
-        "XDG_CONFIG_HOME": f"{HOME}/.config",
-        "XDG_DATA_HOME": f"{HOME}/.local/share",
-        "XDG_STATE_HOME": f"{HOME}/.local/state",
-        "XDG_CACHE_HOME": f"{HOME}/.cache",
-        SANDBOX_ENV: spec.sandbox_id,
-    }
+    own = sandbox_environment(spec.sandbox_id, HOME, TMP)
     ways = {**network.environment(spec.compute), **certificates.environment(spec.compute)}
     user = {"TERM": "dumb", "USER": "agent", "LOGNAME": "agent"}
     return {"PATH": _DEFAULT_PATH, **user, **image.env, **ways, **spec.boot.agent_env, **own}

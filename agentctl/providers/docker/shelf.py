@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import io
-import shutil
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from agentctl.errors import NotFound, SandboxError
 from agentctl.providers.docker import near
 from agentctl.providers.docker.engine import Engine
 from agentctl.providers.docker.images import Image
 from agentctl.providers.finish import finished
+from agentctl.providers.trees import unpack_plain
 
 Json = dict[str, Any]
 AGENT_USER = 1000
@@ -132,24 +132,7 @@ def _fetch(api: Any, shelf: str, relative: str, target: Path) -> None:
         for chunk in chunks:
             archive.write(chunk)
         archive.seek(0)
-        _unpack_files(archive, target)
-
-
-def _unpack_files(archive: IO[bytes], target: Path) -> None:
-    """Only plain files and directories, each at its place below ``target``: links in it are somebody else's."""
-    with tarfile.open(fileobj=archive) as tar:
-        for member in tar:
-            parts = PurePosixPath(member.name).parts[1:]  # the first is the directory's own name
-            if ".." in parts:
-                continue
-            path = target.joinpath(*parts)
-            if member.isdir():
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            elif member.isfile():
-                content = tar.extractfile(member)
-                assert content is not None, "a plain file has content"
-                with path.open("wb") as file:
-                    shutil.copyfileobj(content, file, _COPY_BYTES)
+        unpack_plain(archive, target, without=1)  # the directory's own name
 
 
 async def delete_tree(engine: Engine, volume: str, image: Image, relative: str) -> bool:

@@ -8,8 +8,7 @@ from typing import Any
 
 from agentctl import ids
 from agentctl.errors import SandboxError, UsageError
-from agentctl.providers.base import Layout
-from agentctl.wire import SANDBOX_ENV
+from agentctl.providers.base import Layout, sandbox_environment
 
 Json = dict[str, Any]
 HOME = "/home/agent"
@@ -71,13 +70,7 @@ def environment(sandbox_id: str, given: dict[str, str]) -> dict[str, str]:
     """What agents get besides what their image sets (``loader.py`` adds it): the session's, then what makes the sandbox
     a sandbox."""
     own = {
-        "HOME": HOME,
-        "TMPDIR": TMP,
-        "XDG_CONFIG_HOME": f"{HOME}/.config",
-        "XDG_DATA_HOME": f"{HOME}/.local/share",
-        "XDG_STATE_HOME": f"{HOME}/.local/state",
-        "XDG_CACHE_HOME": f"{HOME}/.cache",
         "IS_SANDBOX": "1",  # lets Claude Code work without asking, though it is root
-        SANDBOX_ENV: sandbox_id,
+        **sandbox_environment(sandbox_id, HOME, TMP),
     }
     return {"TERM": "dumb", **given, **own}

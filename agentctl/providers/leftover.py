@@ -13,6 +13,9 @@ from typing import Any, Literal, Protocol
 from agentctl.model import Volume
 
 Kind = Literal["sandbox", "helper", "network", "processes", "socket", "volume"]
+NEWEST = "import os,sys;top=sys.argv[1];print(max(os.stat(f).st_mtime for f in (top,*os.scandir(top))))"
+"""A Python program that prints when a directory, or anything in it, was last written to."""
+
 Status = Literal["running", "paused", "stopped", "failed"]
 
 

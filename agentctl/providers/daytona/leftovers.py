@@ -18,11 +18,10 @@ from agentctl.providers.daytona.create import deleted
 from agentctl.providers.daytona.provider import DaytonaProvider, found_of, listed
 from agentctl.providers.daytona.states import FAILED, status_of
 from agentctl.providers.daytona.volumes import timestamp
-from agentctl.providers.leftover import Leftover, Status, of_volume
+from agentctl.providers.leftover import NEWEST, Leftover, Status, of_volume
 
 Json = dict[str, Any]
 _LOOK_S = 20
-_NEWEST = "import os,sys;top=sys.argv[1];print(max(os.stat(f).st_mtime for f in (top,*os.scandir(top))))"
 
 
 class DaytonaSweep(DaytonaProvider):
@@ -107,7 +106,7 @@ def _origin(sandbox: Any) -> str | None:
 
 async def _log_written_at(sandbox: Any) -> float | None:
     with suppress(AgentctlError, ValueError):
-        script = f"python3 -IS -c '{_NEWEST}' {place.LOG}"
+        script = f"python3 -IS -c '{NEWEST}' {place.LOG}"
         code, said = await run(sandbox, "look at its log", script, _LOOK_S)
         return float(said) if code == 0 else None
     return None

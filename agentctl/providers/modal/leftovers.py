@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agentctl.errors import NotFound, SandboxError
-from agentctl.providers.leftover import Leftover, of_volume
+from agentctl.providers.leftover import NEWEST, Leftover, of_volume
 from agentctl.providers.modal import tags
 from agentctl.providers.modal.create import detached, end, forget
 from agentctl.providers.modal.place import LAYOUT, LOG
@@ -20,8 +20,6 @@ from agentctl.providers.modal.provider import ModalProvider
 
 if TYPE_CHECKING:
     import modal
-
-_NEWEST = "import os,sys;top=sys.argv[1];print(max(os.stat(f).st_mtime for f in (top,*os.scandir(top))))"
 
 
 class ModalSweep(ModalProvider):
@@ -59,7 +57,7 @@ class ModalSweep(ModalProvider):
         """Nobody here has its token: when it last wrote to its log tells whether it lives."""
 
         async def read(_: Any) -> float:
-            process = await sandbox.exec.aio(LAYOUT.python, "-IS", "-c", _NEWEST, LOG)
+            process = await sandbox.exec.aio(LAYOUT.python, "-IS", "-c", NEWEST, LOG)
             said = await process.stdout.read.aio()
             await detached(sandbox)
             return float(said)

@@ -8,7 +8,6 @@ sessions, machines with their supervisors and agents. Not real: the machines of 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import random
@@ -24,6 +23,7 @@ from agentctl.paths import StatePaths
 from agentctl.providers.daytona.bundle import bundle_of
 from tests.cli.running import agentctl
 from tests.emulators import stand_in
+from tests.emulators.daytona.kept import is_kept
 from tests.ops.fleet import Fleet, weather
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -161,15 +161,11 @@ def test_nothing_is_lost_doubled_or_leaked(fleet, drivers, environ):
 
 
 def until_kept(fleet, app, name):
-    """HOME follows the end of a turn to the volume; what dies in between takes it along."""
     session, volume = app.store.session(name), app.store.volume("daytona", "default")
     ended = max(turn.ended_at or 0 for turn in app.store.turns(session.id))
     generations = fleet.volume_path(volume.handle["volume"]) / f"agents/{session.id}/home"
     deadline = time.monotonic() + 20
-    while not any(
-        path.stat().st_mtime >= ended and hashlib.sha256(path.read_bytes()).hexdigest() in path.name
-        for path in generations.glob("*.tgz")
-    ):
+    while not is_kept(generations, ended):
         assert time.monotonic() < deadline, "HOME was not kept"
         time.sleep(0.02)
 

@@ -6,7 +6,6 @@ A new provider is one more class in ``PLUGS``; the scenarios are run on it unles
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import shutil
 import signal
@@ -26,6 +25,7 @@ from agentctl.supervisor.log.session_log import LogReader
 from agentctl.supervisor.processes import ProcessIdentity, end_all, marked
 from tests.docker import images
 from tests.emulators.daytona import DaytonaEmulator
+from tests.emulators.daytona.kept import is_kept
 from tests.emulators.modal import ModalEmulator
 
 WAIT_S = 10.0
@@ -279,13 +279,9 @@ class DaytonaPlug:
         ended = max((turn.ended_at or 0.0 for turn in self._app.store.turns(sandbox.session_id)), default=0.0)
         generations = self.place(f"agents/{sandbox.session_id}/home")
 
-        def is_kept() -> bool:
-            young = [path for path in generations.glob("*.tgz") if path.stat().st_mtime >= ended]
-            return any(hashlib.sha256(path.read_bytes()).hexdigest() in path.name for path in young)
-
         with suppress(TimeoutError):  # the end of a turn that nobody saw out was written down by its heir
             if ended:
-                await self._until(is_kept)
+                await self._until(lambda: is_kept(generations, ended))
 
     async def _until(self, is_so: Callable[[], bool]) -> None:
         async with asyncio.timeout(WAIT_S):

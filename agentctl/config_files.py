@@ -7,7 +7,6 @@ and a file that was changed since is a stranger's again.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -131,6 +130,8 @@ def _quoted(value: str) -> str:
 
 
 def _mark(text: str, path: Path) -> str:
+    import hashlib  # 2 ms, for those that have a project file
+
     return f"{hashlib.sha256(text.encode()).hexdigest()} {path}"
 
 

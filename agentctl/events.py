@@ -76,7 +76,9 @@ Content parts: ``{"type":"text","text"}`` · ``{"type":"reasoning","text","visib
 ``{"type":"status","label","detail"}`` · ``{"type":"acp","content"}`` for any other ACP content block, untouched.
 
 TurnSummary: ``{"outcome", "stop_reason", "context", "usage", "cost", "duration_ms", "denied": [{"permission_id",
-"action", "by"}], "error": error JSON | null}``.
+"action", "by"}], "error": error JSON | null}``. Usage, null when nothing was told: ``{"input_tokens"?,
+"output_tokens"?, "cached_read_tokens"?, "cached_write_tokens"?, "thought_tokens"?, "total_tokens"?, "models"?: [the
+same with "model"], "context_used"?, "context_size"?, "source": the message that told it}``.
 """
 
 from __future__ import annotations

@@ -230,13 +230,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Volume:
-    """``place`` is as in ``Session``: each place has its own volumes, so the same name may be there twice."""
+    """``place`` is as in ``Session``: each place has its own volumes, so the same name may be there twice. ``unasked``:
+    made because something needed one, not because somebody wanted it."""
 
     name: str
     provider: str
     handle: dict[str, Any]
     created_at: float
     place: str = ""
+    unasked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,6 +111,16 @@ class StatePaths:
     def logs(self) -> Path:
         return self.root / "logs"
 
+    @property
+    def known(self) -> Path:
+        """What agents told of themselves when they ran last: ``<agent>.json`` (``ops/known_options.py``)."""
+        return self.root / "known"
+
+    @property
+    def log(self) -> Path:
+        """A line for each command that ran (``cli/log.py``)."""
+        return self.logs / "agentctl.log"
+
     def ensure(self) -> StatePaths:
         """Create the directory, private to its owner. Raise ``StateNotWritable``."""
         try:

@@ -72,8 +72,10 @@ Shapes (camelCase on HTTP bodies, snake_case inside events, as the peers have it
 * Clone: ``{"url", "path"?, "cwd"?, "branch"?, "depth"?: int, "submodules"?: bool, "token"?,
   "ifMissing"?: bool, "timeoutS"?}``; a relative path is one below ``cwd``, else HOME; with ``ifMissing`` what is there
   is left as it is, ``cloned`` false
-* Message: ``{"message": text, "turnId"?, "attachments"?: [ACP ContentBlock], "timeoutS"?, "requestTimeoutS"?,
-  "stallTimeoutS"?, "acceptDenials"?, "permissionMode"?, "onLost"?, "whenBusy"?: "fail"|"queue"|"interrupt"}``;
+* Message: ``{"message": text, "turnId"?, "attachments"?: [ACP ContentBlock], "timeoutS"?, "inLineS"?,
+  "requestTimeoutS"?, "stallTimeoutS"?, "acceptDenials"?, "permissionMode"?, "onLost"?,
+  "whenBusy"?: "fail"|"queue"|"interrupt"}``; with ``inLineS`` it waits in line no
+  longer, and what it waited there is part of ``timeoutS``;
   ``requestTimeoutS`` null waits for an answer as long as the turn may last; ``stallTimeoutS`` null is the session's, 0
   never; ``interrupt`` cancels the running turn and goes to the head of the queue
 * Snapshot: ``{"sessionId", "agent", "agentMode", "permissionMode", "model", "thoughtLevel", "title",
@@ -104,6 +106,10 @@ TOKEN_HEADER = "X-Agentctl-Token"  # noqa: S105 — the name of a header, no sec
 ERROR_URN = "urn:sandbox-agent:error:"
 SANDBOX_ENV = "AGENTCTL_SANDBOX_ID"
 """Every process of a sandbox carries this variable, so that a sweep finds what a killed supervisor left."""
+
+SOCKET_DIRECTORY = "agentctl-"
+"""How the name of a directory begins that holds a supervisor's socket and nothing else, because the path of a state
+directory is too long for one: whoever of host and supervisor is the last to end removes it."""
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 

@@ -67,16 +67,21 @@ def docker_image(docker_api):
     return images.tiny(docker_api)
 
 
-@pytest.fixture(scope="session")
-def daytona_emulator(tmp_path_factory):
-    """Daytona on this machine, for all tests of this process; each has an account of its own in it."""
+def _emulated(kind, directory):
     from tests.emulators import stand_in
-    from tests.emulators.daytona import DaytonaEmulator
 
     if why := stand_in.available():
         pytest.skip(f"no stand-ins for a cloud's machines here: {why}")
-    with DaytonaEmulator(tmp_path_factory.mktemp("daytona")) as emulator:
+    with kind(directory) as emulator:
         yield emulator
+
+
+@pytest.fixture(scope="session")
+def daytona_emulator(tmp_path_factory):
+    """Daytona on this machine, for all tests of this process; each has an account of its own in it."""
+    from tests.emulators.daytona import DaytonaEmulator
+
+    yield from _emulated(DaytonaEmulator, tmp_path_factory.mktemp("daytona"))
 
 
 @pytest.fixture
@@ -96,13 +101,9 @@ def daytona(daytona_emulator, monkeypatch):
 @pytest.fixture(scope="session")
 def modal_emulator(tmp_path_factory):
     """Modal on this machine, for all tests of this process."""
-    from tests.emulators import stand_in
     from tests.emulators.modal import ModalEmulator
 
-    if why := stand_in.available():
-        pytest.skip(f"no stand-ins for a cloud's machines here: {why}")
-    with ModalEmulator(tmp_path_factory.mktemp("modal")) as emulator:
-        yield emulator
+    yield from _emulated(ModalEmulator, tmp_path_factory.mktemp("modal"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +20,8 @@ import psycopg
 _DEBIAN = Path("/usr/lib/postgresql")
 _USER = "postgres"
 _START_S = 20
+_SETTLED_S = 60
+_PREFIX = "agentctl-pg-"
 _FAST = (
     "fsync=off",
     "full_page_writes=off",
@@ -34,7 +38,10 @@ class PostgresServer:
     password = "pa:ss/w@rd%"
 
     def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="agentctl-pg-"))
+        _clear_up_after_the_killed()
+        self.directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._alive = (self.directory / "alive").open("w")
+        fcntl.flock(self._alive, fcntl.LOCK_EX)
         self._data = self.directory / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
@@ -59,6 +66,7 @@ class PostgresServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
         shutil.rmtree(self.directory)
+        self._alive.close()
 
     def start(self) -> None:
         """Start it, and return when it answers."""
@@ -110,6 +118,20 @@ class PostgresServer:
         done = subprocess.run([_binary(program), *args], capture_output=True, text=True, cwd="/", **self._how)
         if done.returncode != 0:
             raise RuntimeError(f"{program} failed: {done.stderr}")
+
+
+def _clear_up_after_the_killed() -> None:
+    """End the servers, and remove the directories, of test runs that could not: nobody holds their lock any more."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/alive"):
+        with suppress(OSError), lock.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - lock.stat().st_mtime < _SETTLED_S:  # it may be about to be locked
+                continue
+            with suppress(FileNotFoundError, ValueError):
+                pid = int((lock.parent / "data" / "postmaster.pid").read_text().split()[0])
+                if os.readlink(f"/proc/{pid}/cwd") == str(lock.parent / "data"):
+                    os.kill(pid, signal.SIGQUIT)
+            shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def _binary(name: str) -> str:

@@ -60,6 +60,8 @@ def schema_of(args: Sequence[str]) -> str:
     name = "-".join(words_of(args))
     if name == "run" and {"--detach", "-d"} & set(args):
         return "run-detach"
+    if name == "sessions-transcript" and "jsonl" in args:
+        return "sessions-transcript-jsonl"
     return "sandboxes-logs-exec" if name == "sandboxes-logs" and "--exec" in args else name
 
 

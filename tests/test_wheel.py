@@ -31,6 +31,11 @@ def test_the_wheel_holds_recipes_man_pages_and_completions_but_no_tests(wheel):
     assert any(n.endswith("share/man/man1/agentctl.1") for n in names)
     assert any(n.endswith("share/bash-completion/completions/agentctl") for n in names)
     assert any(n.endswith("share/zsh/site-functions/_agentctl") for n in names)
+    assert any(n.endswith("share/fish/vendor_completions.d/agentctl.fish") for n in names)
+    pages = {path.name for path in (REPOSITORY / "man").iterdir()}
+    assert pages == {Path(n).name for n in names if "/share/man/man1/" in n}
+    assert all(page.endswith(".1") for page in pages)
+    assert "agentctl/cli/command_table.py" in names
     assert not [n for n in names if n.startswith("tests/")]
 
 

@@ -46,17 +46,19 @@ _BY_WORD = {
 _WORD_KEYS = ("errorKind", "codex_error_info", "codexErrorInfo", "reason")
 _STATUS_KEYS = ("http_status_code", "httpStatusCode", "statusCode", "status")
 
+_CREDENTIALS = "What there is for it, and from where: agentctl credentials status"
+
 _KINDS: dict[str, tuple[type[AgentctlError], str, str | None]] = {
-    "auth": (CredentialsRejected, "{agent} was refused by its model provider", "check its credentials"),
-    "rate_limit": (RateLimited, "{agent} hit a rate or usage limit of its model provider", "wait, then send again"),
-    "model_not_found": (NotFound, "{agent} found no such model at its provider", "choose another model"),
+    "auth": (CredentialsRejected, "{agent} was refused by its model provider", _CREDENTIALS),
+    "rate_limit": (RateLimited, "{agent} hit a rate or usage limit of its model provider", "Wait, then send it again."),
+    "model_not_found": (NotFound, "{agent} found no such model at its provider", "Choose another with --model."),
     "not_found": (NotFound, "{agent} does not know what {method} asked for", None),
     "method_not_found": (Unsupported, "{agent} does not support {method}", None),
     "invalid_params": (UsageError, "{agent} did not accept the values of {method}", None),
-    "busy": (SessionBusy, "another process has this session of {agent} open", "end the other process first"),
+    "busy": (SessionBusy, "another process has this session of {agent} open", "End the other process first."),
     "cancelled": (AgentError, "{agent} cancelled {method}", None),
     "protocol": (ProtocolError, "{agent} did not understand {method}", None),
-    "server_error": (AgentError, "the model provider of {agent} failed", "send again later"),
+    "server_error": (AgentError, "the model provider of {agent} failed", "Send it again later."),
     "unknown": (AgentError, "{agent} failed in {method}", None),
 }
 
@@ -71,7 +73,7 @@ def to_error(error: RpcError, *, method: str, agent: str) -> AgentctlError:
     kind = _kind(error)
     cls, text, hint = _KINDS[kind]
     if kind == "auth" and method != "session/prompt":
-        cls, text, hint = CredentialsMissing, "{agent} wants to be authenticated first", "give it credentials"
+        cls, text, hint = CredentialsMissing, "{agent} wants to be authenticated first", _CREDENTIALS
     message = text.format(agent=agent, method=method)
     details = {
         "code": error.code,

@@ -137,6 +137,7 @@ def _install_values(recipe: AgentRecipe, installed: Installed | None, is_local: 
         raise AgentNotInstalled(
             f"{recipe.title} was installed with the Node at {installed.node}, which is gone.",
             hint=f"Run `agentctl agents install {recipe.name} --reinstall`.",
+            details={"agent": recipe.name, "first": f"agentctl agents install {recipe.name} --reinstall"},
         )
     node = installed.node or Path("node")
     return {"modules": str(installed.modules), "node": str(node), "node_dir": str(node.parent)}
@@ -147,7 +148,12 @@ def _not_installed(recipe: AgentRecipe, installed: Installed | None) -> AgentNot
     return AgentNotInstalled(
         f"{recipe.title} {recipe.version} is not installed{other}.",
         hint=f"Run `agentctl agents install {recipe.name}`.",
-        details={"agent": recipe.name, "wanted": recipe.version, "installed": installed.version if installed else None},
+        details={
+            "agent": recipe.name,
+            "wanted": recipe.version,
+            "installed": installed.version if installed else None,
+            "first": f"agentctl agents install {recipe.name}",
+        },
     )
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl.cli.complete import agents as complete_agents
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions
 from agentctl.cli.output import write_text
@@ -20,9 +19,7 @@ if TYPE_CHECKING:
 
 AgentName = Annotated[
     str,
-    typer.Argument(
-        metavar="AGENT", help="Its name; see 'agents list'.", show_default=False, autocompletion=complete_agents
-    ),
+    typer.Argument(metavar="AGENT", help="Its name; see 'agents list'.", show_default=False),
 ]
 
 

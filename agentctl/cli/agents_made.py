@@ -6,19 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from agentctl.cli.complete import agents as complete_agents
-from agentctl.cli.complete import own_agents
+from agentctl.cli.confirm import IgnoreNotFound, missing_is_fine
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import McpServer, Mode, Model, OutputOptions, ThoughtLevel
 from agentctl.cli.output import Output, write_text
 from agentctl.cli.setup_options import McpConfig, Skill, SystemPrompt, mcp_servers, skills, system_prompt
-from agentctl.errors import UsageError
+from agentctl.errors import AgentNotFound, UsageError
 from agentctl.ops.app import App
 
 Json = dict[str, Any]
 OwnName = Annotated[
     str,
-    typer.Argument(metavar="AGENT", help="An agent of your own.", show_default=False, autocompletion=own_agents),
+    typer.Argument(metavar="AGENT", help="An agent of your own.", show_default=False),
 ]
 NewName = Annotated[str, typer.Argument(metavar="NAME", help="The new agent's name.", show_default=False)]
 
@@ -36,7 +35,6 @@ def create(
             "--from",
             metavar="AGENT",
             help="The agent it is made from.",
-            autocompletion=complete_agents,
             show_default=False,
         ),
     ],
@@ -88,16 +86,18 @@ def update(
 @examples("""
     agentctl agents delete reviewer
 """)
-def delete(agent: OwnName, output: OutputOptions) -> None:
+def delete(agent: OwnName, output: OutputOptions, ignore_not_found: IgnoreNotFound = False) -> None:
     """Delete an agent of your own; its sessions stay as they are."""
     from agentctl.ops import user_agents as ops
 
     out = output.output
-    with App.open() as app:
+    deleted = None
+    with App.open() as app, missing_is_fine(ignore_not_found, AgentNotFound):
         ops.delete(app, agent)
+        deleted = agent
     if out.json:
-        out.envelope({"deleted": agent})
-    else:
+        out.envelope({"deleted": deleted})
+    elif deleted:
         write_text(f"{agent}\n")
 
 

@@ -45,7 +45,7 @@ class Blocks:
         if not at:
             return []
         head, self._rest = self._rest[:at], self._rest[at:]
-        fence = _open_fence(head)
+        fence = open_fence(head)
         found: list[Block] = []
         if fence:
             head, self._rest = f"{head}{fence[1]}\n", f"{fence[0]}\n{self._rest}"
@@ -92,7 +92,7 @@ def _end_of_first(text: str) -> int | None:
     return None
 
 
-def _open_fence(text: str) -> tuple[str, str] | None:
+def open_fence(text: str) -> tuple[str, str] | None:
     """The opening line and the closing mark of a fence that is open at the end of ``text``."""
     opened: tuple[str, str] | None = None
     for line in text.splitlines():

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentctl.cli import values
-from agentctl.cli.complete import providers as complete_providers
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions
 from agentctl.cli.output import Output, write_text
@@ -42,7 +41,6 @@ def cleanup_orphans(
             "--provider",
             metavar="NAME",
             help="Only there (default: wherever there may be some). Repeatable.",
-            autocompletion=complete_providers,
         ),
     ] = None,
     origin: Annotated[
@@ -68,9 +66,9 @@ def cleanup_orphans(
 ) -> int:
     """Find what sandboxes left that no session wants any more, and delete it with --yes.
 
-    Sandboxes, containers, networks, processes and sockets that bear this installation's origin, that are in no store
-    and that are old. What is in use, or may be, is left alone and said. Exit 0 when nothing failed, 8 when something
-    could not be deleted, 10 while another cleanup runs.
+    Sandboxes, containers, networks, processes, sockets and volumes that bear this installation's origin, that are in no
+    store and that are old. What is in use, or may be, is left alone and said; volumes are only listed without
+    --volumes. Exit 0 when nothing failed, 8 when something could not be deleted, 10 while another cleanup runs.
     """
     from agentctl.ops import orphans as ops
 

@@ -20,13 +20,7 @@ WithOrigin = Annotated[bool, typer.Option("--origin", help="Also where each valu
 MAX_VALUE_BYTES = 8192
 
 
-def _keys(incomplete: str) -> list[str]:
-    from agentctl.config import READERS
-
-    return [key for key in READERS if key.startswith(incomplete)]
-
-
-Key = Annotated[str, typer.Argument(metavar="KEY", help="The setting.", show_default=False, autocompletion=_keys)]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The setting.", show_default=False)]
 ProjectFile = Annotated[
     Path | None, typer.Argument(metavar="[FILE]", help="The project's file (default: the nearest).", show_default=False)
 ]

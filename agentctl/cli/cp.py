@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +9,8 @@ import typer
 
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions
-from agentctl.cli.output import Output, is_terminal, write_text
-from agentctl.cli.progress import watched
+from agentctl.cli.output import Output, write_text
+from agentctl.cli.progress import Progress, watched
 from agentctl.cli.running import run_async
 from agentctl.ops.app import App
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from agentctl.cli.interrupts import Interrupts
     from agentctl.ops.copy import Where
 
-_PATIENCE_S = 0.5
-_REDRAW_S = 0.1
 _LINE_EVERY_S = 10.0
 
 
@@ -64,13 +61,14 @@ def run_copy(
     from agentctl.ops.copy import copy
 
     async def body(interrupts: Interrupts) -> None:
-        with App.open() as app, watched(app, out), Meter(out) as meter:
+        with App.open() as app, watched(app, out) as progress:
+            meter = Meter(progress)
             done = await copy(
                 app,
                 source,
                 target,
                 recursive=recursive,
-                report=lambda step: out.story(step, "dim"),
+                report=out.step,
                 progress=meter.moved,
             )
         done["target"] = told(done["target"])
@@ -84,41 +82,20 @@ def run_copy(
 
 
 class Meter:
-    """How far a copy is, on stderr: a line that is redrawn on a terminal, now and then a line elsewhere."""
+    """How far a copy is: all the time on a terminal, now and then a line elsewhere."""
 
-    def __init__(self, out: Output) -> None:
-        self._out = out
-        self._redraws = is_terminal(sys.stderr) and not out.quiet
-        self._next = time.monotonic() + (_PATIENCE_S if self._redraws else _LINE_EVERY_S)
-        self._shown = False
-
-    def __enter__(self) -> Meter:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._shown and self._redraws:
-            self._write("\r\x1b[K")
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._next = time.monotonic() + (0 if progress.draws else _LINE_EVERY_S)
 
     def moved(self, done: int, whole: int | None) -> None:
         """Called after each chunk."""
-        now = time.monotonic()
-        if now < self._next:
+        if time.monotonic() < self._next:
             return
-        line = f"Copied {size_text(done)}" + (f" of {size_text(whole)}" if whole is not None else "") + " …"
-        self._shown = True
-        if self._redraws:
-            self._next = now + _REDRAW_S
-            self._write(f"\r{line}\x1b[K")
-        else:
-            self._next = now + _LINE_EVERY_S
-            self._out.story(line, "dim")
-
-    def _write(self, text: str) -> None:
-        try:
-            sys.stderr.write(text)
-            sys.stderr.flush()
-        except OSError:
-            self._redraws = False  # the terminal is gone; the copy goes on
+        if not self._progress.draws:
+            self._next = time.monotonic() + _LINE_EVERY_S
+        of = f" of {size_text(whole)}" if whole is not None else ""
+        self._progress(f"Copied {size_text(done)}{of} …", done, whole)
 
 
 def size_text(size: int) -> str:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from agentctl.cli import values
-from agentctl.cli.complete import agents as complete_agents
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions
 from agentctl.cli.output import Output, write_bytes, write_text
@@ -38,9 +37,7 @@ def extract(
     output: OutputOptions,
     agent: Annotated[
         str | None,
-        typer.Option(
-            "--agent", "-a", metavar="NAME", help="Only the one for this agent.", autocompletion=complete_agents
-        ),
+        typer.Option("--agent", "-a", metavar="NAME", help="Only the one for this agent."),
     ] = None,
     provider: Annotated[
         str | None, typer.Option("--provider", "-p", metavar="NAME", help="Only the one of this model provider.")

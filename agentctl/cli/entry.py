@@ -13,37 +13,82 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+import time
 
 TYPE_CHECKING = False  # typing costs 10 ms, which --version has not got
 if TYPE_CHECKING:
     from agentctl.errors import AgentctlError
 
 READER_GONE = 141
+COLLECT_AFTER = 100_000
+"""Objects that may be made before garbage is looked for: what imports make stays, and Python's own 700 would have it
+looked through again and again, a tenth of a short command's time."""
+
+_facts: list[str] = []
+"""What the log says of the command that runs, beside how it ended."""
 
 
 def main() -> None:
     """Run the command line of ``sys.argv`` and exit with its code."""
     argv = sys.argv[1:]
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _open_closed_streams()
     if argv in (["--version"], ["-V"]):
-        from agentctl import __version__
+        code = _printed_version()
+    elif os.environ.get("_AGENTCTL_COMPLETE") in ("bash", "zsh", "fish"):
+        from agentctl.cli import complete
 
-        sys.stdout.write(f"agentctl {__version__}\n")
+        complete.main(os.environ["_AGENTCTL_COMPLETE"], argv)
         return
-    code = run(argv)
-    from contextlib import suppress
-
+    else:
+        gc.set_threshold(COLLECT_AFTER)
+        code = run(argv)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody reads it any more
+        try:
             stream.flush()
+        except OSError:  # nobody reads it any more
+            continue
     os._exit(code)  # all is closed and told by now: the interpreter's own tidying up would cost 20 ms more
+
+
+def _open_closed_streams() -> None:
+    """What was closed by who started us (``>&-``) reads as empty and takes what is written nowhere."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, os.O_RDWR)
+            if fd != number:
+                os.dup2(fd, number)
+            setattr(sys, name, open(number, "r" if number == 0 else "w"))  # noqa: SIM115 - for the whole process
+
+
+def _printed_version() -> int:
+    from agentctl import __version__
+
+    try:
+        sys.stdout.write(f"agentctl {__version__}\n")
+        sys.stdout.flush()
+    except OSError:
+        return _reader_gone()
+    return 0
 
 
 def run(argv: list[str]) -> int:
     """Run one command and return its exit code; every error has been told by then."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # whatever the locale can show
+    started = time.monotonic()
+    code = _ended(argv)
+    from agentctl.cli import log
+
+    log.append(argv, code, time.monotonic() - started, *_facts)
+    return code
+
+
+def _ended(argv: list[str]) -> int:
+    _facts.clear()
     try:
         code = _invoke(argv)
         sys.stdout.flush()
@@ -88,9 +133,20 @@ def _usage_error(e: Exception) -> AgentctlError | None:
 def _tell(error: AgentctlError, argv: list[str]) -> int:
     from agentctl.cli import exec_exit, output
 
+    _facts.append(f"error={error.code}")
     given = _options(argv)
+    error.details |= _next(error, argv)
     output.show_error(error, as_json="--json" in given, color=output.color_choice(given))
     return exec_exit.exit_code(error, argv)
+
+
+def _next(error: AgentctlError, argv: list[str]) -> dict[str, str]:
+    if not error.details:
+        return {}
+    from agentctl.cli.next_command import next_command
+
+    command = next_command(error, argv)
+    return {"try": command} if command else {}
 
 
 def _crashed(e: Exception, argv: list[str]) -> int:
@@ -98,7 +154,10 @@ def _crashed(e: Exception, argv: list[str]) -> int:
     from agentctl.errors import AgentctlError
 
     path = report_crash(e, argv)
-    hint = f"The traceback is in {path}; --debug shows it." if path else "Run it again with --debug for the traceback."
+    hint = "Run it again with --debug for the traceback."
+    if path is not None:
+        _facts.append(f"crash={path.name}")
+        hint = f"The traceback is in {path}; --debug shows it. Which commands ran before: {path.parent}/agentctl.log"
     error = AgentctlError(without_secrets(f"Unexpected {type(e).__name__}: {e}"), hint=hint)
     code = _tell(error, argv)
     if "--debug" in _options(argv):

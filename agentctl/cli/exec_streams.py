@@ -32,7 +32,8 @@ _READ_BYTES = 64 * 1024
 
 async def exec_here(app: App, session: Ref, asked: ops.Command, out: Output, interrupts: Interrupts) -> int:
     """Run it and return what to exit with. Raise as ``ops.started``, or ``ReaderGone``."""
-    async with ops.started(app, session, asked, lambda step: out.story(step, "dim")) as started:
+    async with ops.started(app, session, asked, out.step) as started:
+        out.step("")
         ending = _Ending(started)
         interrupts.handler = ending.on_signal
         sink: _Collected | _Written = _Collected() if out.json else _Written()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
@@ -12,48 +11,16 @@ from typing import Annotated
 import typer
 
 from agentctl.cli.lazy import examples
-from agentctl.cli.options import OutputOptions
+from agentctl.cli.options import NoPager, OutputOptions
 from agentctl.cli.output import write_text
+from agentctl.cli.pager import paged
 from agentctl.errors import UsageError
 
 
 def _exit_codes() -> str:
-    from agentctl import errors
+    from agentctl.cli import exit_codes
 
-    told = {
-        0: "done (the turn ended by itself)",
-        1: "unexpected error, or the answer is no (`doctor`, a question that was not answered with yes)",
-        2: "usage: nothing was changed",
-        3: "timeout, or a turn that stalled",
-        4: "not found",
-        5: "permission denied, or nobody there to ask",
-        6: "credentials missing or rejected",
-        7: "the agent is missing, crashed or broke the protocol",
-        8: "a provider or sandbox is unavailable or failed",
-        9: "the turn ended unfinished: refusal, max_tokens, max_turn_requests",
-        10: "conflict or busy",
-        11: "the conversation's context was lost (with --on-lost fail)",
-    }
-    lines = [f"{code:>5}  {text}{_codes(errors, code)}" for code, text in told.items()]
-    more = [
-        "  129  hung up      130  Ctrl-C: the turn was cancelled",
-        "  141  the reader of the output left      143  SIGTERM",
-        "",
-        "exec and shell exit with the command's own code: 128 + N for signal N, 124 after --timeout, 126 and 127 as a",
-        "shell has them, 125 when agentctl itself failed.",
-    ]
-    return "\n".join([*lines, *more])
-
-
-def _codes(errors: object, exit_code: int) -> str:
-    """The ``error.code`` words of the classes that exit so."""
-    from agentctl.errors import AgentctlError
-
-    classes = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, AgentctlError)]
-    words = sorted({c.code for c in classes if c.exit_code == exit_code})
-    if exit_code in (0, 1) or not words:
-        return ""
-    return "\n       " + "\n       ".join(_wrapped(", ".join(words), 100))
+    return exit_codes.text()
 
 
 def _wrapped(text: str, width: int) -> list[str]:
@@ -70,6 +37,8 @@ def _env() -> str:
         ("AGENTCTL_STATE_DIR", "where sessions, volumes and installed agents live"),
         ("AGENTCTL_CONFIG", "the configuration file, in place of your own"),
         ("AGENTCTL_NO_INPUT", "1: never ask anything; see --no-input"),
+        ("AGENTCTL_NO_PROGRESS", "1: do not show how pulls and installs go on; see --no-progress"),
+        ("AGENTCTL_PAGER, PAGER", "the pager of long output (default: less -FRX); empty is none; see --no-pager"),
         ("AGENTCTL_REQUEST_HOOK", "a command that answers permission requests; see --request-hook"),
         ("DOCKER_HOST, DOCKER_TLS_VERIFY, DOCKER_CERT_PATH", "the Docker engine, as the docker command reads them"),
         ("DAYTONA_API_KEY, DAYTONA_API_URL, DAYTONA_TARGET, DAYTONA_SNAPSHOT", "the account of --provider daytona"),
@@ -152,10 +121,6 @@ TOPICS: dict[str, tuple[str, Callable[[], str]]] = {
 }
 
 
-def _complete(incomplete: str) -> list[tuple[str, str]]:
-    return [(name, about) for name, (about, _) in TOPICS.items() if name.startswith(incomplete)]
-
-
 @examples("""
     agentctl help
     agentctl help exit-codes
@@ -165,10 +130,9 @@ def help_(
     output: OutputOptions,
     topic: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[TOPIC]...", help="A topic, or a command.", show_default=False, autocompletion=_complete
-        ),
+        typer.Argument(metavar="[TOPIC]...", help="A topic, or a command.", show_default=False),
     ] = None,
+    no_pager: NoPager = False,
 ) -> int:
     """Explain what holds for all commands: exit-codes, env, json, config, permissions, providers.
 
@@ -181,20 +145,17 @@ def help_(
         text = f"agentctl help TOPIC explains:\n{text}\nA command's own help: agentctl help COMMAND, or COMMAND --help"
     elif len(words) == 1 and words[0] in TOPICS:
         text = TOPICS[words[0]][1]()
-    elif not out.json:
-        return _command_help(words)
     else:
-        with redirect_stdout(StringIO()) as said:
-            _command_help(words)
-        text = said.getvalue()
+        text = _command_help(words)
     if out.json:
         out.envelope({"topic": " ".join(words) or None, "text": text})
-    else:
-        write_text(text + "\n")
+        return 0
+    with paged(out):
+        write_text(text.rstrip("\n") + "\n")
     return 0
 
 
-def _command_help(words: list[str]) -> int:
+def _command_help(words: list[str]) -> str:
     from agentctl.cli.main import RootGroup, root_command
 
     if words[0] not in RootGroup.table:
@@ -205,6 +166,6 @@ def _command_help(words: list[str]) -> int:
         raise UsageError(
             f"There is neither a topic nor a command {words[0]!r}.", hint=f"{hint}Topics are: {', '.join(TOPICS)}."
         )
-    value = root_command().main(args=[*words, "--help"], prog_name="agentctl", standalone_mode=False)
-    sys.stdout.flush()
-    return value if isinstance(value, int) else 0
+    with redirect_stdout(StringIO()) as said:
+        root_command().main(args=[*words, "--help"], prog_name="agentctl", standalone_mode=False)
+    return said.getvalue()

@@ -31,6 +31,21 @@ class Entry(NamedTuple):
     section: str = "Commands"
 
 
+def _show_help(ctx: Context, param: Any, wanted: bool) -> None:
+    """As all output: Typer's own way would make exit 1 of a reader that left."""
+    if wanted and not ctx.resilient_parsing:
+        from agentctl.cli.output import write_text
+
+        write_text(ctx.get_help() + "\n")
+        ctx.exit()
+
+
+def _telling(option: Any) -> Any:
+    if option is not None:
+        option.callback = _show_help
+    return option
+
+
 class HelpfulCommand(TyperCommand):
     """A command whose help says what it does, shows examples, then lists its options by theme."""
 
@@ -42,6 +57,9 @@ class HelpfulCommand(TyperCommand):
             if record:
                 sections.setdefault(_section_of(param), []).append(record)
         _write_sections(formatter, sections)
+
+    def get_help_option(self, ctx: Context) -> Any:
+        return _telling(super().get_help_option(ctx))
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
         """``SESSION [TEXT]``: Typer would write ``{SESSION} [TEXT]``."""
@@ -162,6 +180,9 @@ class LazyGroup(TyperGroup):
     def list_commands(self, ctx: Context) -> list[str]:
         return list(self.table)
 
+    def get_help_option(self, ctx: Context) -> Any:
+        return _telling(super().get_help_option(ctx))
+
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
         name = self.aliases.get(cmd_name, cmd_name)
         entry = self.table.get(name)
@@ -197,9 +218,12 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
         command = self.get_command(ctx, args[0])
         if command is None and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], [*self.table, *self.aliases], n=1)
+            meant = f" Did you mean '{near[0]}'?" if near else ""
             raise UsageError(
-                f"There is no command '{ctx.command_path} {args[0]}'.{_nearest(args[0], [*self.table, *self.aliases])}",
+                f"There is no command '{ctx.command_path} {args[0]}'.{meant}",
                 hint=f"See {ctx.command_path} --help",
+                details={"word": args[0], "near": near},
             )
         return (command.name if command else None), command, args[1:]
 
@@ -210,17 +234,6 @@ class LazyGroup(TyperGroup):
             sections.setdefault(entry.section, []).append((name, entry.help))
         records = [param.get_help_record(ctx) for param in self.get_params(ctx)]
         _write_sections(formatter, sections | {"Options": [r for r in records if r]})
-
-    def shell_complete(self, ctx: Context, incomplete: str) -> list[Any]:
-        from typer._click.shell_completion import CompletionItem
-
-        found = [CompletionItem(n, help=e.help) for n, e in self.table.items() if n.startswith(incomplete)]
-        return [*found, *Command.shell_complete(self, ctx, incomplete)]
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    found = difflib.get_close_matches(word, known, n=1)
-    return f" Did you mean '{found[0]}'?" if found else ""
 
 
 def group(

@@ -11,7 +11,7 @@ import typer
 from agentctl.cli.lazy import Entry, LazyGroup, group
 
 if TYPE_CHECKING:
-    from typer._click import Command
+    from typer._click import Command, Context
 
 
 class SessionProcessesGroup(LazyGroup):
@@ -48,6 +48,7 @@ class SessionsGroup(LazyGroup):
         "answer": Entry("sessions_requests", "answer", "Answer a permission request or a question.", "Talk"),
         "events": Entry("sessions_read", "events", "Print a session's events, or follow them.", "Read"),
         "transcript": Entry("sessions_read", "transcript", "Print the conversation so far.", "Read"),
+        "usage": Entry("sessions_usage", "usage", "Print the tokens and the cost of turns.", "Read"),
         "exec": Entry("sessions_exec", "exec_", "Run a command in the session's sandbox.", "Inside"),
         "shell": Entry("sessions_shell", "shell", "Open a shell in the session's sandbox.", "Inside"),
         "processes": Entry("main", "SessionProcessesGroup", "List, read, feed and end what exec started.", "Inside"),
@@ -196,6 +197,14 @@ class ConfigGroup(LazyGroup):
 
 class RootGroup(LazyGroup):
     anywhere: ClassVar[tuple[str, ...]] = ("--database-url",)
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        if args and args[0] in ("--install-completion", "--show-completion"):
+            from agentctl.cli.completion_scripts import teach_typer
+
+            teach_typer()
+        return super().parse_args(ctx, args)
+
     table: ClassVar[dict[str, Entry]] = {
         "run": Entry("run", "run", "Ask an agent one thing in a throw-away session."),
         "cp": Entry("cp", "cp", "Copy files between this host, sessions and volumes."),
@@ -231,7 +240,9 @@ def _show_version(wanted: bool) -> None:
 def _use_database(url: str | None) -> None:
     """The option is the variable for this one command: whatever opens the store finds it there."""
     if url is not None:
-        os.environ["AGENTCTL_DATABASE_URL"] = url
+        from agentctl.ops.app import App
+
+        os.environ["AGENTCTL_DATABASE_URL"] = App.flags["database_url"] = url
 
 
 def _root_options(

@@ -104,8 +104,11 @@ def can_ask() -> bool:
         return False
 
 
-def build_message(text: str, given: MessageOptions, turn: TurnOptions, session: Session, *, attended: bool) -> Message:
-    """The message for an op. Where nobody can be asked, a request waits for the timeout, else ten minutes."""
+def build_message(
+    text: str, given: MessageOptions, turn: TurnOptions, session: Session, *, attended: bool, watched: bool = True
+) -> Message:
+    """The message for an op. Where nobody can be asked, a request waits for the timeout, else ten minutes. Who watches
+    the turn and gave a timeout waits no longer in line either."""
     from agentctl.ops.turns import Message
 
     timeout_s = turn.timeout or session.spec.timeout_s
@@ -114,6 +117,7 @@ def build_message(text: str, given: MessageOptions, turn: TurnOptions, session: 
         attachments=_attachments(given.attach or []),
         turn_id=given.turn_id,
         timeout_s=timeout_s,
+        in_line_s=turn.timeout if watched else None,
         request_timeout_s=None if attended else timeout_s or UNATTENDED_WAIT_S,
         accept_denials=given.accept_denials,
         permissions=turn.permissions,

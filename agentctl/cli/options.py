@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from agentctl.cli import complete, no_input, values
+from agentctl.cli import no_input, no_progress, pager, values
 from agentctl.cli.lazy import options
 from agentctl.cli.output import Output
 
@@ -47,7 +47,6 @@ SessionRef = Annotated[
         metavar="SESSION",
         help="Name, id, the start of an id, or @last.",
         show_default=False,
-        autocompletion=complete.sessions,
     ),
 ]
 Agent = Annotated[
@@ -57,7 +56,6 @@ Agent = Annotated[
         "-a",
         metavar="NAME",
         help="The agent; see 'agentctl agents list'.",
-        autocompletion=complete.agents,
         rich_help_panel=_SESSION,
     ),
 ]
@@ -159,7 +157,6 @@ BoundSandbox = Annotated[
         "--sandbox",
         metavar="NAME",
         help="Live in this sandbox, with others; see 'sandboxes create'.",
-        autocompletion=complete.sandboxes,
         rich_help_panel=_SESSION,
     ),
 ]
@@ -178,7 +175,6 @@ PresetName = Annotated[
         "--preset",
         metavar="NAME",
         help="Options from [presets.NAME] of your configuration; those of --spec and here go before or are added.",
-        autocompletion=complete.presets,
         rich_help_panel=_SESSION,
     ),
 ]
@@ -217,7 +213,7 @@ Timeout = Annotated[
         "--timeout",
         metavar="TIME",
         parser=values.duration,
-        help="End a turn after this long: 90, 30s, 10m, 1h.",
+        help="End a turn after this long, waiting in line included: 90, 30s, 10m, 1h.",
         rich_help_panel=_TURN,
     ),
 ]
@@ -332,6 +328,24 @@ NoInput = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
+NoProgress = Annotated[
+    bool,
+    typer.Option(
+        "--no-progress",
+        callback=no_progress.forbid,
+        help="Do not show how installs, pulls, builds and copies go on.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+NoPager = Annotated[
+    bool,
+    typer.Option(
+        "--no-pager",
+        callback=pager.forbid,
+        help="Print all of it, however long it is.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 
 
 @options
@@ -343,6 +357,7 @@ class OutputOptions:
     color: Color = "auto"
     debug: Debug = False
     no_input: NoInput = False
+    no_progress: NoProgress = False
 
     @property
     def output(self) -> Output:

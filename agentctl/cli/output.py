@@ -9,9 +9,9 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, Literal, TextIO
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal, Protocol, TextIO
 
 from agentctl.cli.untrusted import clean, clean_json_line
 from agentctl.errors import AgentctlError, StateError
@@ -19,7 +19,31 @@ from agentctl.errors import AgentctlError, StateError
 ENVELOPE_VERSION = 1
 ColorChoice = Literal["auto", "always", "never"]
 
-_STYLES = {"error": "1;31", "warning": "33", "dim": "2", "good": "32", "bold": "1"}
+
+class DrawnLine(Protocol):
+    """A line of progress at the bottom of the terminal (``progress.py``)."""
+
+    def moved(self) -> AbstractContextManager[None]:
+        """Have it taken away while something is printed."""
+
+    def end(self) -> None:
+        """Take it away for good."""
+
+
+class Paging(Protocol):
+    """Takes what goes to stdout for a pager (``pager.py``)."""
+
+    def write(self, data: bytes) -> None:
+        """Raise ``ReaderGone`` when the pager was left."""
+
+    def later(self, text: str) -> bool:
+        """Whether it keeps what is meant for stderr until the terminal is free."""
+
+
+drawn: list[DrawnLine] = []
+paging: list[Paging] = []
+
+_STYLES = {"error": "1;31", "warning": "33", "dim": "2", "good": "32", "bad": "31", "bold": "1"}
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -57,6 +81,10 @@ class Output:
         self.json = json
         self.quiet = quiet
         self.color = color
+        self.on_step: Callable[[str], None] | None = None
+        """Shows a step for as long as it lasts, where that can be seen."""
+        self.in_view: Callable[[str], None] | None = None
+        """Shows in the live view of a turn how a pull or an install goes on."""
 
     @property
     def rich(self) -> bool:
@@ -68,6 +96,13 @@ class Output:
         """One line on stderr for a person who waits; ``-q`` silences it, but no warning: no outcome goes unsaid."""
         if not self.quiet or style in ("warning", "error"):
             write_story(text, style, self.color)
+
+    def step(self, text: str) -> None:
+        """Something is begun that the next one, or output, will follow: ``Starting claude …``. Empty: it is over."""
+        if self.on_step is not None:
+            self.on_step(text)
+        elif text:
+            self.story(text, "dim")
 
     def envelope(self, data: Any) -> None:
         """The one JSON object of a command that went well."""
@@ -83,11 +118,18 @@ def write_story(text: str, style: str = "", color: ColorChoice = "auto", label: 
     """Write one cleaned line to stderr, only its ``label`` styled if there is one. Where stderr is gone, so be it."""
     on = wants_color(sys.stderr, color)
     line = styled(label, style, on) + clean(text) if label else styled(clean(text), style, on)
+    if paging and paging[-1].later(line + "\n"):
+        return
     try:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        with _above():
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
     except (OSError, ValueError):
         return
+
+
+def _above() -> AbstractContextManager[None]:
+    return drawn[-1].moved() if drawn else nullcontext()
 
 
 class ReaderGone(Exception):
@@ -95,7 +137,10 @@ class ReaderGone(Exception):
 
 
 @contextmanager
-def _written() -> Iterator[None]:
+def written() -> Iterator[None]:
+    """Around a write to stdout. Raise ``ReaderGone``, or ``StateError`` for a full disk."""
+    while drawn and is_terminal(sys.stdout):
+        drawn[-1].end()  # results come: the step is over
     try:
         yield
     except OSError as e:
@@ -105,15 +150,21 @@ def _written() -> Iterator[None]:
 
 
 def write_text(text: str) -> None:
-    """Write to stdout now. Raise ``ReaderGone``, or ``StateError`` for a full disk."""
-    with _written():
+    """Write to stdout now. Raise as ``written``."""
+    if paging:
+        paging[-1].write(text.encode("utf-8", "backslashreplace"))
+        return
+    with written():
         sys.stdout.write(text)
         sys.stdout.flush()
 
 
 def write_bytes(data: bytes) -> None:
-    """Write to stdout as it is, whatever encoding the terminal has. Raise as ``write_text``."""
-    with _written():
+    """Write to stdout as it is, whatever encoding the terminal has. Raise as ``written``."""
+    if paging:
+        paging[-1].write(data)
+        return
+    with written():
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -125,21 +176,24 @@ def write_json(value: Any) -> None:
 
 
 def write_lines(lines: Iterable[bytes]) -> None:
-    """Write lines of JSON to stdout as they are, in one go. Raise as ``write_text``."""
+    """Write lines of JSON to stdout as they are, in one go. Raise as ``written``."""
     block = b"".join(line + b"\n" for line in lines)
     if is_terminal(sys.stdout):
         block = clean_json_line(block)
-    with _written():
+    with written():
         sys.stdout.flush()
         sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
 
 
 def show_error(error: AgentctlError, *, as_json: bool, color: ColorChoice = "auto") -> None:
-    """Two lines on stderr, or the envelope on stdout."""
+    """What happened, and what helps with the command that does: two lines on stderr, or the envelope on stdout."""
     if as_json:
         write_json({"agentctl": ENVELOPE_VERSION, "status": "error", "data": None, "error": error.to_json()})
         return
     write_story(error.message, "error", color, label="error: ")
-    if error.hint:
-        write_story(error.hint, "dim", color, label="hint: ")
+    retry = error.details.get("try")
+    hint = [error.hint] if error.hint else []
+    hint += [f"Try: {retry}"] if isinstance(retry, str) else []
+    if hint:
+        write_story(" ".join(hint), "dim", color, label="hint: ")

@@ -100,7 +100,9 @@ def print_table(
 
 def _fitted(table: Sequence[Sequence[str]], columns: int, whole: int) -> list[int]:
     """Widths of columns; the widest give way until the row fits, the first ``whole`` ones last."""
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    from agentctl.cli.cells import width
+
+    widths = [max(width(row[i]) for row in table) for i in range(len(table[0]))]
     for start in (whole, 0):
         while sum(widths) + 2 * (len(widths) - 1) > columns and max(widths[start:], default=0) > _NARROWEST:
             widths[widths.index(max(widths[start:]), start)] -= 1
@@ -108,8 +110,9 @@ def _fitted(table: Sequence[Sequence[str]], columns: int, whole: int) -> list[in
 
 
 def _row(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [c if len(c) <= w else c[: w - 1] + "…" for c, w in zip(row, widths, strict=True)]
-    return "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip()
+    from agentctl.cli.cells import padded
+
+    return "  ".join(padded(c, w) for c, w in zip(row, widths, strict=True)).rstrip()
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:

@@ -1,4 +1,5 @@
-"""Writes what the command line can say of itself: ``man/``, ``completions/`` and the README's list of commands.
+"""Writes what the command line can say of itself: ``man/``, ``completions/``, the table that they are answered from,
+and the README's list of commands.
 
 ``python -m agentctl.cli.reference`` writes them; ``--check`` fails when a copy is stale, and says what mends it.
 """
@@ -11,15 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from typer._click import Command, Context
-from typer._completion_shared import get_completion_script
 
 from agentctl import __version__
+from agentctl.cli.completion_scripts import SCRIPTS
 from agentctl.cli.lazy import LazyGroup
 from agentctl.cli.main import root_command
+from agentctl.cli.reference_table import command_table
 
 MEND = "python -m agentctl.cli.reference"
 BEGIN, END = "<!-- commands: written by agentctl.cli.reference -->", "<!-- /commands -->"
-SHELLS = {"bash": "bash", "zsh": "zsh", "fish": "fish"}
 
 
 def main(argv: list[str]) -> int:
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> int:
             sys.stderr.write(f"Mend it with: {MEND}\n")
         return 1 if stale else 0
     for path, text in reference(root):
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return 0
 
@@ -47,9 +48,9 @@ def reference(root: Path) -> Iterator[tuple[Path, str]]:
     yield root / "man" / "agentctl.1", _page(context, subcommands=False)
     for child in _children(context):
         yield root / "man" / f"agentctl-{child.info_name}.1", _page(child, subcommands=True)
-    for shell, ending in SHELLS.items():
-        script = get_completion_script(prog_name="agentctl", complete_var="_AGENTCTL_COMPLETE", shell=shell)
-        yield root / "completions" / f"agentctl.{ending}", script + "\n"
+    for shell, script in SCRIPTS.items():
+        yield root / "completions" / f"agentctl.{shell}", script
+    yield root / "agentctl" / "cli" / "command_table.py", command_table(context)
     readme = root / "README.md"
     if readme.exists() and BEGIN in (text := readme.read_text(encoding="utf-8")):
         yield readme, _with_block(text, _readme_block(context))

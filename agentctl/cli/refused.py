@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from agentctl.cli.output import write_text
+from agentctl.cli.pager import paged
 from agentctl.cli.running import run_async
 from agentctl.cli.sandbox_options import told
 from agentctl.cli.untrusted import one_line
@@ -34,7 +35,8 @@ def print_refused(sandbox: str, tail: int | None, out: Output) -> int:
             if not found:
                 told(out, "Nothing was refused.")
 
-    return run_async(body)
+    with paged(out):
+        return run_async(body)
 
 
 def line(one: Json) -> str:

@@ -74,7 +74,7 @@ def permission_lines(data: Json, *, full: bool = False) -> list[Line]:
     if command and clean(command).strip() != title_of(data).strip("`"):
         lines += _cut([(f"  {'$' if not i else ' '} {c}", "") for i, c in enumerate(clean(command).splitlines())], full)
     for content in tool.get("content") or []:
-        lines += _content_lines(content, full)
+        lines += _content_lines(content, full, title_of(data))
     if len(lines) == 1:
         lines += [(f"  {one_line(str(place.get('path')))}", "") for place in tool.get("locations") or []]
     if full or (len(lines) == 1 and tool.get("rawInput") and not command):
@@ -82,11 +82,17 @@ def permission_lines(data: Json, *, full: bool = False) -> list[Line]:
     return lines
 
 
-def _content_lines(content: Json, full: bool) -> list[Line]:
+def shown_diffs(tool_call: Json) -> list[story.Diff]:
+    """The diffs that ``permission_lines`` shows whole."""
+    diffs = [story.acp_diff(c) for c in tool_call.get("content") or [] if c.get("type") == "diff"]
+    return [diff for diff in diffs if len(diff.body) <= DIFF_LINES]
+
+
+def _content_lines(content: Json, full: bool, title: str) -> list[Line]:
     if content.get("type") == "diff":
         diff = story.acp_diff(content)
-        body = [(f"    {line}", _diff_style(line)) for line in diff.lines[2:]]
-        return [(f"  {diff.path}", "bold"), *_cut(body, full, DIFF_LINES)]
+        body = _cut([(f"    {line}", _diff_style(line)) for line in diff.body], full, DIFF_LINES)
+        return body if diff.path in title else [(f"  {diff.path}", "bold"), *body]
     inner = content.get("content") or {}
     text = inner.get("text") if isinstance(inner, dict) else None
     return _cut([(f"  {line}", "dim") for line in clean(text).splitlines()], full) if isinstance(text, str) else []
@@ -105,7 +111,7 @@ def _cut(lines: list[Line], full: bool, limit: int = COMMAND_LINES) -> list[Line
 
 
 def _diff_style(line: str) -> str:
-    return {"+": "good", "-": "error"}.get(line[:1], "dim")
+    return {"+": "good", "-": "bad"}.get(line[:1], "dim")
 
 
 def how_to_answer(session: str, data: Json) -> str:

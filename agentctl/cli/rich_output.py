@@ -17,6 +17,7 @@ from agentctl.cli import story
 from agentctl.cli.blocks import Block, Blocks
 from agentctl.cli.keyboard import SilentControls
 from agentctl.cli.output import Output, ReaderGone, wants_color, write_text
+from agentctl.cli.requests_text import shown_diffs
 from agentctl.cli.screen import Screen
 from agentctl.cli.view import View
 from agentctl.errors import AgentctlError
@@ -45,8 +46,13 @@ class RichView(View):
         self._kind = ""
         self._tools: dict[str, Json] = {}
         self._results: dict[str, list[Json]] = {}
+        self._ended = ("", "")
+        self._asked: dict[str, Json] = {}
+        self._seen: set[tuple[str, ...]] = set()
+        """The diffs that a question has shown just now."""
         self._plan: Json | None = None
         self._status = "Working …"
+        self._advice = " · Ctrl-C cancels"
         self._since = self._spoke = time.monotonic()
         self._paused = False
         self._timer: asyncio.TimerHandle | None = None
@@ -113,6 +119,9 @@ class RichView(View):
     def user(self, text: str) -> None:
         self._print("user", self._painter.user(text))
 
+    def attached(self, names: list[str]) -> None:
+        self._print("user", self._painter.note(f"  attached: {', '.join(names)}", "dim"), joined=True)
+
     def tool(self, item: Json) -> None:
         self._end_item()
         self._tools[item["item_id"]] = item
@@ -120,15 +129,26 @@ class RichView(View):
     def tool_end(self, item: Json) -> None:
         self._end_item()
         self._tools.pop(item["item_id"], None)
-        self._print("tool", self._painter.tool(item))
+        self._print("tool", self._painter.tool(item, self._seen))
+        self._ended = (item["item_id"], story.tool_title(item))
         for result in self._results.pop(item["item_id"], ()):
-            self._print("tool", self._painter.output(result))
+            self._print_output(result)
 
     def tool_result(self, item: Json) -> None:
         if item["parent_id"] in self._tools:
             self._results.setdefault(item["parent_id"], []).append(item)
         else:
-            self._print("tool", self._painter.output(item))
+            self._print_output(item)
+
+    def _print_output(self, item: Json) -> None:
+        call, title = self._ended
+        self._print("tool", self._painter.output(item, title if item["parent_id"] == call else "", self._seen))
+
+    def asked(self, permission_id: str, tool_call: Json | None) -> None:
+        if tool_call is None:
+            self._asked.pop(permission_id, None)
+        else:
+            self._asked[permission_id] = tool_call
 
     def plan(self, item: Json) -> None:
         self._plan = None if item["status"] == "completed" else item
@@ -215,7 +235,7 @@ class RichView(View):
 
     def _status_line(self) -> str:
         waited = story.duration(time.monotonic() - self._since) if self._since else ""
-        return self._painter.note(f"{self._status} {waited} · Ctrl-C cancels", "dim")
+        return self._painter.note(f"{self._status} {waited}{self._advice}", "dim")
 
     def pause(self) -> None:
         self._stop_timer()
@@ -223,12 +243,18 @@ class RichView(View):
         self._leave()
         if self._last:
             write_text("\n")
-        self._paused = True
+        self._paused, self._last = True, "question"
+        for tool_call in self._asked.values():
+            self._seen |= {tuple(diff.body) for diff in shown_diffs(tool_call)}
 
     def resume(self) -> None:
         self._paused = False
         self._spoke = time.monotonic()
         self._schedule()
+
+    def cancelling(self, line: str) -> None:
+        self._status, self._advice = "Still waiting for the agent …", ""
+        self.note(line, "warning")
 
     def cut_off(self, line: str) -> None:
         self._end_all()

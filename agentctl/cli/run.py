@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from agentctl.cli.complete import sessions as complete_sessions
 from agentctl.cli.compute_options import ComputeOptions
 from agentctl.cli.failed_turn import result_line_on_error
 from agentctl.cli.lazy import examples
@@ -54,7 +53,6 @@ def run(
             "-s",
             metavar="NAME",
             help="Use this session; create it where it is missing.",
-            autocompletion=complete_sessions,
         ),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the session.")] = False,

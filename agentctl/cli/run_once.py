@@ -88,7 +88,7 @@ class OneMessage:
             provision=bool(spec.clones or spec.copies or spec.project),  # what cannot be got leaves no session
             ephemeral=self._throw_away,
             sure=self._project is not None and self._project.yes,
-            report=lambda step: self._out.story(step, "dim"),
+            report=self._out.step,
         )
 
     def _give_secrets(self, app: App, session: Session) -> None:
@@ -110,8 +110,8 @@ class OneMessage:
         return code
 
     async def _submit(self, app: App, session: Session, said: str) -> int:
-        message = build_message(said, self._message, self._turn, session, attended=False)
-        sent = await turns.send(app, session.id, message, lambda step: self._out.story(step, "dim"))
+        message = build_message(said, self._message, self._turn, session, attended=False, watched=False)
+        sent = await turns.send(app, session.id, message, self._out.step)
         if self._out.json:
             self._out.envelope({"session_id": session.id, "session": session.name, **sent})
         else:

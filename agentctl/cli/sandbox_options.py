@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentctl.cli import complete, values
+from agentctl.cli import values
 from agentctl.cli.compute_options import ComputeOptions, compute_of
 from agentctl.cli.lazy import options
 from agentctl.cli.options import Cwd, Env, EnvFile, Labels, Origin, Provider, Root, Volume, Workspace
@@ -26,7 +26,6 @@ SandboxRef = Annotated[
         metavar="SANDBOX",
         help="Name, id or the start of an id.",
         show_default=False,
-        autocompletion=complete.sandboxes,
     ),
 ]
 SandboxRefs = Annotated[
@@ -35,7 +34,6 @@ SandboxRefs = Annotated[
         metavar="[SANDBOX]...",
         help="Names, ids or starts of ids.",
         show_default=False,
-        autocompletion=complete.sandboxes,
     ),
 ]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done, or leave it to the background.")]

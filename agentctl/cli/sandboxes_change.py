@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl.cli.confirm import confirm
+from agentctl.cli.confirm import IgnoreNotFound, confirm, missing_is_fine
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import Labels, OutputOptions
 from agentctl.cli.output import Output, write_text
 from agentctl.cli.progress import watched
 from agentctl.cli.running import run_async
 from agentctl.cli.sandbox_options import SandboxRef, SandboxRefs, Timeout, Wait, refs_or_labels, told
-from agentctl.errors import AgentctlError
+from agentctl.errors import AgentctlError, SandboxNotFound
 from agentctl.ops.app import App
 
 if TYPE_CHECKING:
@@ -62,12 +63,23 @@ def show(app: App, out: Output, sandbox: Sandbox, *, accepted: bool = False, **m
     agentctl sandboxes stop --label team=web
 """)
 def stop(
-    output: OutputOptions, sandbox: SandboxRefs = None, label: Labels = None, wait: Wait = True, timeout: Timeout = None
+    output: OutputOptions,
+    sandbox: SandboxRefs = None,
+    label: Labels = None,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Archive it, too (daytona): costs least, starts slowest.")
+    ] = False,
+    wait: Wait = True,
+    timeout: Timeout = None,
 ) -> int:
     """End all that runs in sandboxes and keep their files: what needs one next brings it up again."""
     from agentctl.ops import sandboxes as ops
 
-    return _for_each(sandbox, label, output.output, ops.stop, "stop", wait=wait, timeout=timeout)
+    async def stopped(app: App, ref: str) -> Sandbox:
+        return await ops.stop(app, ref, archive=archive)
+
+    action = "archive" if archive else "stop"
+    return _for_each(sandbox, label, output.output, stopped, action, wait=wait, timeout=timeout)
 
 
 @examples("""
@@ -118,6 +130,7 @@ def delete(
         bool, typer.Option("--force", help="Also while sessions live in it: they keep their history, no more.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    ignore_not_found: IgnoreNotFound = False,
     wait: Wait = True,
     timeout: Timeout = None,
 ) -> int:
@@ -129,7 +142,8 @@ def delete(
 
     action = "force-delete" if force else "delete"
     ask = None if yes else _confirm
-    return _for_each(sandbox, label, output.output, gone, action, wait=wait, timeout=timeout, ask=ask)
+    choose = partial(_chosen, ignore_not_found=ignore_not_found)
+    return _for_each(sandbox, label, output.output, gone, action, wait=wait, timeout=timeout, ask=ask, choose=choose)
 
 
 def _for_each(
@@ -142,12 +156,13 @@ def _for_each(
     wait: bool = True,
     timeout: float | None = None,
     ask: Callable[[list[Sandbox], Output], None] | None = None,
+    choose: Callable[[App, list[str] | None, dict[str, str]], list[Sandbox]] | None = None,
 ) -> int:
     """Do it to all that are named or labelled, several at a time; all are found before anything is done. One that
     fails leaves the others to be done, and its error is the command's."""
     labels = refs_or_labels(refs, label)
     with App.open() as app:
-        found = _chosen(app, refs, labels)
+        found = (choose or _chosen)(app, refs, labels)
     if ask is not None and found:
         ask(found, out)
 
@@ -165,12 +180,19 @@ def _for_each(
     return run_async(body)
 
 
-def _chosen(app: App, refs: list[str] | None, labels: dict[str, str]) -> list[Sandbox]:
+def _chosen(
+    app: App, refs: list[str] | None, labels: dict[str, str], *, ignore_not_found: bool = False
+) -> list[Sandbox]:
     from agentctl.ops import sandbox_facts
 
     if labels:
         return sandbox_facts.labelled(app, labels)
-    return list({sandbox.id: sandbox for sandbox in (app.store.named_sandbox(ref) for ref in refs or ())}.values())
+    found: dict[str, Sandbox] = {}
+    for ref in refs or ():
+        with missing_is_fine(ignore_not_found, SandboxNotFound):
+            sandbox = app.store.named_sandbox(ref)
+            found[sandbox.id] = sandbox
+    return list(found.values())
 
 
 async def _acted(

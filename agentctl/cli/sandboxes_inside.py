@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentctl.cli.lazy import examples
-from agentctl.cli.options import OutputOptions
+from agentctl.cli.options import NoPager, OutputOptions
 from agentctl.cli.output import Output, write_bytes, write_lines, write_text
+from agentctl.cli.pager import paged
 from agentctl.cli.running import run_async
 from agentctl.cli.sandbox_options import SandboxRef, told
 from agentctl.cli.sessions_exec import CommandWords, ExecOptions, execute
@@ -69,6 +70,7 @@ def events(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what comes, until it is deleted; Ctrl-C detaches.")
     ] = False,
+    no_pager: NoPager = False,
 ) -> int:
     """Print what became of a sandbox, a line each; of a deleted one for a week."""
     from agentctl.ops import sandbox_events as ops
@@ -80,7 +82,8 @@ def events(
             async for batch in ops.events(app, sandbox, offset=offset, limit=limit, follow=follow):
                 _print_events(out, batch)
 
-    return run_async(body)
+    with paged(out, unless=follow):
+        return run_async(body)
 
 
 def _print_events(out: Output, batch: list[Event]) -> None:
@@ -119,6 +122,7 @@ def logs(
         bool, typer.Option("--follow", "-f", help="With --exec: go on with what comes, until it ends.")
     ] = False,
     tail: Annotated[int | None, typer.Option("--tail", "-n", metavar="N", min=0, help="Only the last lines.")] = None,
+    no_pager: NoPager = False,
 ) -> int:
     """Print what a sandbox itself printed: its supervisor's own log, which is empty while all goes well."""
     out = output.output
@@ -152,4 +156,5 @@ def _log(sandbox: str, service: str | None, tail: int | None, out: Output) -> in
             if not text:
                 told(out, "It is empty.")
 
-    return run_async(body)
+    with paged(out):
+        return run_async(body)

@@ -13,12 +13,6 @@ from agentctl.cli.output import write_text
 from agentctl.errors import NotFound
 
 
-def _complete(incomplete: str) -> list[str]:
-    from agentctl import schemas
-
-    return [name for name in schemas.names() if name.startswith(incomplete)]
-
-
 @examples("""
     agentctl schema
     agentctl schema event > event.schema.json
@@ -32,7 +26,6 @@ def schema(
             metavar="[NAME]",
             help="envelope, error, event, result, or a command's words with dashes.",
             show_default=False,
-            autocompletion=_complete,
         ),
     ] = None,
 ) -> None:

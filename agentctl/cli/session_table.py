@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from agentctl.cli.output import Output, is_terminal
 from agentctl.cli.plain_output import print_table
 from agentctl.cli.sessions import age
-from agentctl.cli.untrusted import one_line
+from agentctl.cli.story import money
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from agentctl.model import Session
 
@@ -42,16 +41,7 @@ def _row(session: Session, in_line: int, now: float) -> tuple[str, ...]:
         f"{session.status}, {in_line} in line" if in_line else session.status,
         spec.provider,
         age(now - session.updated_at),
-        _cost(session.cost),
+        money(session.cost, exact=False),
         session.title or "",
         session.id,
     )
-
-
-def _cost(cost: dict[str, Any] | None) -> str:
-    """In hundredths, nothing where the agent told none; ``sessions get`` has it all."""
-    amount = (cost or {}).get("amount")
-    if not isinstance(amount, int | float):
-        return ""
-    shown = "<0.01" if 0 < amount < 0.005 else f"{amount:.2f}"
-    return f"{shown} {one_line(str((cost or {}).get('currency') or ''))}".strip()

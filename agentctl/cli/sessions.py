@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentctl.cli import values
-from agentctl.cli.complete import sessions as complete_sessions
 from agentctl.cli.compute_options import ComputeOptions
-from agentctl.cli.confirm import confirm
+from agentctl.cli.confirm import IgnoreNotFound, confirm, missing_is_fine
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import (
     Labels,
@@ -32,7 +31,7 @@ from agentctl.cli.setup_options import HomeFile, SetupOptions
 from agentctl.cli.spec import session_spec
 from agentctl.cli.story import usage_facts
 from agentctl.cli.untrusted import one_line
-from agentctl.errors import UsageError
+from agentctl.errors import SessionNotFound, UsageError
 from agentctl.ops.app import App
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def create(
                 if_not_exists=if_not_exists,
                 provision=not no_provision,
                 sure=project.yes,
-                report=lambda step: out.story(step, "dim"),
+                report=out.step,
             )
             show_session(out, session)
 
@@ -266,7 +265,6 @@ def delete(
             metavar="SESSION...",
             help="Names, ids or starts of ids.",
             show_default=False,
-            autocompletion=complete_sessions,
         ),
     ],
     output: OutputOptions,
@@ -274,6 +272,7 @@ def delete(
     force: Annotated[
         bool, typer.Option("--force", help="Do not ask, and lose changes in a worktree that nobody brought back.")
     ] = False,
+    ignore_not_found: IgnoreNotFound = False,
 ) -> int:
     """Delete sessions with their log, home and history. This cannot be undone.
 
@@ -282,9 +281,12 @@ def delete(
     from agentctl.ops import sessions as ops
 
     out = output.output
+    found = []
     with App.open() as app:
-        found = [ops.get(app, ref) for ref in session]  # all are found before any is deleted
-    if not yes and not force:
+        for ref in session:  # all are found before any is deleted
+            with missing_is_fine(ignore_not_found, SessionNotFound):
+                found.append(ops.get(app, ref))
+    if found and not yes and not force:
         names = [s.name for s in found]
         what = names[0] if len(names) == 1 else f"{len(names)} sessions"
         confirm(out, what, f"Delete {', '.join(names)} with all data?")

@@ -56,9 +56,7 @@ def clone_repo(
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app, watched(app, out):
-            made = await ops.clone_repo(
-                app, session, wanted, timeout_s=timeout or ops.TIMEOUT_S, report=lambda step: out.story(step, "dim")
-            )
+            made = await ops.clone_repo(app, session, wanted, timeout_s=timeout or ops.TIMEOUT_S, report=out.step)
         if out.json:
             out.envelope(made)
         else:

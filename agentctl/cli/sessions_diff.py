@@ -9,8 +9,9 @@ import typer
 
 from agentctl.cli.files_output import file_writer
 from agentctl.cli.lazy import examples
-from agentctl.cli.options import OutputOptions, SessionRef
+from agentctl.cli.options import NoPager, OutputOptions, SessionRef
 from agentctl.cli.output import Output, write_text
+from agentctl.cli.pager import paged
 from agentctl.cli.running import run_async
 from agentctl.cli.untrusted import one_line
 from agentctl.ops.app import App
@@ -36,6 +37,7 @@ def diff(
         typer.Argument(metavar="[PATH]...", help="Only these files and directories.", show_default=False),
     ] = None,
     stat: Annotated[bool, typer.Option("--stat", help="Only which files, and how many lines.")] = False,
+    no_pager: NoPager = False,
 ) -> int:
     """Print what a session changed in its project, as a patch that 'git apply' takes, binary files too.
 
@@ -54,7 +56,8 @@ def diff(
             found = await ops.diff(app, session, path or (), patch if wants_patch else None)
             _show(out, found, patch if wants_patch else None)
 
-    return run_async(body)
+    with paged(out):
+        return run_async(body)
 
 
 def _show(out: Output, found: Json, patch: IO[bytes] | None) -> None:

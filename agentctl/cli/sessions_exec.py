@@ -123,7 +123,7 @@ def _is_piped() -> bool:
 async def _detached(app: App, ref: Ref, asked: Command, out: Output) -> int:
     from agentctl.ops import exec as ops
 
-    async with ops.started(app, ref, asked, lambda step: out.story(step, "dim")) as started:
+    async with ops.started(app, ref, asked, out.step) as started:
         if out.json:
             out.envelope(started.info)
         else:

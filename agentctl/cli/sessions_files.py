@@ -59,7 +59,7 @@ def cat(session: SessionRef, path: PathArgument, output: OutputOptions) -> int:
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app, watched(app, out):
-            async with files.reading(app, session, path, _say(out)) as file:
+            async with files.reading(app, session, path, out.step) as file:
                 async for chunk in file.chunks:
                     write(chunk)
 
@@ -240,14 +240,10 @@ def _run(
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app, watched(app, out):
-            done = await op(app, _say(out))
+            done = await op(app, out.step)
         if out.json or show is None:
             out.envelope(done)
         else:
             show(out, done)
 
     return run_async(body)
-
-
-def _say(out: Output) -> Callable[[str], None]:
-    return lambda step: out.story(step, "dim")

@@ -10,8 +10,9 @@ import typer
 
 from agentctl.cli import values
 from agentctl.cli.lazy import examples
-from agentctl.cli.options import OutputOptions, SessionRef
-from agentctl.cli.output import Output, ReaderGone, write_lines, write_text
+from agentctl.cli.options import NoPager, OutputOptions, SessionRef
+from agentctl.cli.output import Output, ReaderGone, is_terminal, paging, write_bytes, write_lines, write_text
+from agentctl.cli.pager import paged
 from agentctl.cli.plain_output import print_fields, print_table
 from agentctl.cli.progress import watched
 from agentctl.cli.running import run_async
@@ -47,7 +48,7 @@ def list_(session: SessionRef, output: OutputOptions) -> int:
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app, watched(app, out):
-            found = await ops.listing(app, session, report=lambda step: out.story(step, "dim"))
+            found = await ops.listing(app, session, report=out.step)
         if out.json:
             out.envelope(found)
         elif out.quiet:
@@ -91,7 +92,7 @@ def get(session: SessionRef, process: ProcessId, output: OutputOptions) -> int:
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app, watched(app, out):
-            info = await ops.get(app, session, process, report=lambda step: out.story(step, "dim"))
+            info = await ops.get(app, session, process, report=out.step)
         _show(out, info)
 
     return run_async(body)
@@ -135,7 +136,7 @@ def cancel(
                 process,
                 signal=signal,
                 grace_s=GRACE_S if grace is None else grace,
-                report=lambda step: out.story(step, "dim"),
+                report=out.step,
             )
         _show(out, info)
 
@@ -159,6 +160,7 @@ def logs(
         str | None,
         typer.Option("--stream", metavar="NAME", parser=_stream, help="Only stdout, stderr or pty."),
     ] = None,
+    no_pager: NoPager = False,
 ) -> int:
     """Print a process's output: its stdout here on stdout, its stderr on stderr; with --json a piece a line."""
     chosen = None if stream == "combined" else stream
@@ -174,7 +176,8 @@ def print_logs(ref: Ref, process: str, out: Output, **which: Any) -> int:
             async for batch in ops.logs(app, ref, process, **which, report=lambda step: out.story(step, "dim")):
                 _print(out, batch)
 
-    return run_async(body)
+    with paged(out, unless=bool(which.get("follow"))):
+        return run_async(body)
 
 
 def _print(out: Output, batch: list[Told]) -> None:
@@ -208,11 +211,13 @@ def _json_line(told: Told) -> bytes:
 
 
 def _write(data: bytes, *, stderr: bool) -> None:
-    target = sys.stderr if stderr else sys.stdout
+    if not stderr or (paging and is_terminal(sys.stderr)):  # in a pager both are on the one screen
+        write_bytes(data)
+        return
     try:
-        target.flush()
-        target.buffer.write(data)
-        target.buffer.flush()
+        sys.stderr.flush()
+        sys.stderr.buffer.write(data)
+        sys.stderr.buffer.flush()
     except OSError as e:
         raise ReaderGone from e
 
@@ -239,7 +244,7 @@ def input_(
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app, watched(app, out):
-            await ops.write(app, session, process, data, end=eof, report=lambda step: out.story(step, "dim"))
+            await ops.write(app, session, process, data, end=eof, report=out.step)
         if out.json:
             out.envelope({"id": process, "bytes_written": len(data), "eof": eof})
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentctl.cli import story
+from agentctl.cli import story, values
 from agentctl.cli.lazy import examples
-from agentctl.cli.options import OutputOptions, SessionRef
+from agentctl.cli.options import NoPager, OutputOptions, SessionRef
 from agentctl.cli.output import Output, write_lines, write_text
+from agentctl.cli.pager import paged
 from agentctl.cli.running import run_async
 from agentctl.cli.untrusted import one_line
-from agentctl.cli.view import Teller, View
 from agentctl.events import Event
 from agentctl.ops.app import App
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from agentctl.cli.interrupts import Interrupts
+    from agentctl.cli.view import View
+    from agentctl.model import Session
+
+FORMATS = ("markdown", "jsonl")
 
 
 @examples("""
@@ -33,6 +39,7 @@ def events(
     limit: Annotated[int | None, typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes; Ctrl-C detaches.")] = False,
     include_raw: Annotated[bool, typer.Option("--include-raw", help="Add the agent's own ACP frames.")] = False,
+    no_pager: NoPager = False,
 ) -> int:
     """Print a session's events, a line each."""
     from agentctl.ops import turns
@@ -49,7 +56,8 @@ def events(
                 if interrupts.code is not None:
                     _say_detached(app, session, out)
 
-    return run_async(body)
+    with paged(out, unless=follow):
+        return run_async(body)
 
 
 def _print_events(out: Output, batch: list[Event], include_raw: bool) -> None:
@@ -90,42 +98,61 @@ def _say_detached(app: App, ref: str, out: Output) -> None:
 
 @examples("""
     agentctl sessions transcript my-work
-    agentctl sessions transcript my-work --json
+    agentctl sessions transcript my-work > conversation.md
+    agentctl sessions transcript my-work --format jsonl | jq -r 'select(.type == "turn").turn.outcome'
 """)
-def transcript(session: SessionRef, output: OutputOptions) -> int:
-    """Print the conversation so far: messages, thoughts, what tools did."""
-    from agentctl.ops import turns
+def transcript(
+    session: SessionRef,
+    output: OutputOptions,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="markdown (the default, drawn on a terminal), or jsonl: a line of JSON for each message, tool,"
+            " permission and turn.",
+        ),
+    ] = None,
+    no_pager: NoPager = False,
+) -> int:
+    """Print the conversation so far: messages, thoughts, what tools did, who allowed it, how turns ended."""
+    from agentctl.cli import retell
+    from agentctl.ops import sessions, turns
 
     out = output.output
+    wanted = format_ and values.choice(format_, FORMATS, "--format")
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
-            items = await turns.transcript(app, session)
-        if out.json:
-            out.envelope(items)
-        else:
-            _retell(_transcript_view(out), items)
+            if wanted == "jsonl":
+                async for batch in turns.events(app, session):
+                    write_lines(retell.lines(batch))
+            elif out.json:
+                out.envelope(await turns.transcript(app, session))
+            else:
+                view = _transcript_view(out, sessions.get(app, session), drawn=wanted is None and out.rich)
+                await _retell(view, turns.events(app, session))
 
-    return run_async(body)
+    with paged(out, unless=wanted == "jsonl"):
+        return run_async(body)
 
 
-def _transcript_view(out: Output) -> View:
-    if out.rich:
+def _transcript_view(out: Output, session: Session, *, drawn: bool) -> View:
+    if drawn:
         from agentctl.cli.rich_output import RichView
 
         return RichView(out, live=False)
-    from agentctl.cli.plain_transcript import PlainTranscript
+    from agentctl.cli.markdown_transcript import MarkdownTranscript
 
-    return PlainTranscript()
+    return MarkdownTranscript(session.title or session.name, session.spec.user_agent or session.spec.agent)
 
 
-def _retell(view: View, items: list[dict[str, Any]]) -> None:
-    teller = Teller(view, retell=True)
+async def _retell(view: View, pages: AsyncIterator[list[Event]]) -> None:
+    from agentctl.cli.retell import Reteller
+
+    teller = Reteller(view)
     try:
-        teller.feed([_completed(i, entry["item"]) for i, entry in enumerate(items, 1)])
+        async for batch in pages:
+            teller.feed(batch)
     finally:
         view.close()
-
-
-def _completed(sequence: int, item: dict[str, Any]) -> Event:
-    return Event(sequence, {"type": "item.completed", "data": {"item": item}}, b"")

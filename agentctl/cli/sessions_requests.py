@@ -9,7 +9,6 @@ import typer
 
 from agentctl.cli import requests_text as words
 from agentctl.cli import values
-from agentctl.cli.complete import sessions as complete_sessions
 from agentctl.cli.lazy import examples
 from agentctl.cli.message import can_ask
 from agentctl.cli.options import OutputOptions, RequestHook, SessionRef
@@ -41,9 +40,7 @@ def requests(
     output: OutputOptions,
     session: Annotated[
         str | None,
-        typer.Argument(
-            metavar="SESSION", help="Only of this session.", show_default=False, autocompletion=complete_sessions
-        ),
+        typer.Argument(metavar="SESSION", help="Only of this session.", show_default=False),
     ] = None,
 ) -> int:
     """List what agents are waiting to be told."""

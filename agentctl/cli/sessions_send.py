@@ -101,8 +101,8 @@ def _submit(ref: str, text: str | None, given: MessageOptions, turn: TurnOptions
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app, watched(app, out):
             session = sessions.get(app, ref)
-            message = build_message(said, given, turn, session, attended=False)
-            sent = await turns.send(app, session.id, message, lambda step: out.story(step, "dim"))
+            message = build_message(said, given, turn, session, attended=False, watched=False)
+            sent = await turns.send(app, session.id, message, out.step)
         if out.json:
             out.envelope({"session_id": session.id, "session": session.name, **sent})
             return

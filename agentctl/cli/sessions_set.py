@@ -74,7 +74,7 @@ def _configure(ref: str, out: Output, **change: Any) -> int:
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app, watched(app, out):
-            show_session(out, await ops.configure(app, ref, **change, report=lambda step: out.story(step, "dim")))
+            show_session(out, await ops.configure(app, ref, **change, report=out.step))
 
     return run_async(body)
 
@@ -98,7 +98,7 @@ def call(
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app, watched(app, out):
-            result = await ops.call(app, session, method, given, lambda step: out.story(step, "dim"))
+            result = await ops.call(app, session, method, given, out.step)
         if out.json:
             out.envelope(result)
         else:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentctl.cli.complete import sessions as complete_sessions
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions
 from agentctl.cli.output import Output, is_terminal
@@ -34,7 +33,6 @@ def shell(
             metavar="[SESSION]",
             help="Name, id, the start of an id, or @last.",
             show_default=False,
-            autocompletion=complete_sessions,
         ),
     ] = "@last",
     shell: Annotated[

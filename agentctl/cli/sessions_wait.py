@@ -101,6 +101,6 @@ def resume(session: SessionRef, output: OutputOptions, secret: Secret = None) ->
         with App.open() as app, watched(app, out):
             if secret:
                 app.given_secrets.update(values_given(secret, app.environ))
-            show_session(out, await ops.resume(app, session, lambda step: out.story(step, "dim")))
+            show_session(out, await ops.resume(app, session, out.step))
 
     return run_async(body)

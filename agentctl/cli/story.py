@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
+import re
 import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,7 @@ Note = tuple[str, str]
 
 
 _AFTER_LOSS = {"new": "it starts anew", "replay": "it is told the transcript"}
+_CUT = "… the rest of this diff is not kept: it is too big"
 _REJECTED_BY = {"policy": "Denied by the permissions in force", "timeout": "Nobody answered", "user": "Rejected"}
 
 
@@ -27,11 +28,17 @@ class Diff(NamedTuple):
     path: str
     lines: list[str]
 
+    @property
+    def body(self) -> list[str]:
+        """The hunks, without the two lines that name the file."""
+        return self.lines[2:] if self.lines[:1] and self.lines[0].startswith("--- ") else self.lines
+
 
 def tool_title(item: Json) -> str:
-    """What a tool call does, on one line."""
+    """What a tool call does, on one line; the backticks around a command are left out."""
     tool = item.get("tool") or {}
-    return one_line(tool.get("title") or tool.get("name") or tool.get("kind") or "tool")
+    title = one_line(tool.get("title") or tool.get("name") or tool.get("kind") or "tool")
+    return title[1:-1] if re.fullmatch("`[^`]+`", title) else title
 
 
 def command_of(raw_input: Any) -> str | None:
@@ -62,11 +69,7 @@ def _part_text(part: Json) -> str:
 
 def diffs_of(item: Json) -> list[Diff]:
     """The diffs that an item carries."""
-    return [
-        Diff(one_line(part["path"]), clean(part["diff"]).splitlines())
-        for part in item["content"]
-        if part.get("type") == "file_ref" and part.get("diff")
-    ]
+    return [_diff(part) for part in item["content"] if part.get("type") == "file_ref" and part.get("diff")]
 
 
 def plan_entries(item: Json) -> list[tuple[str, str]]:
@@ -164,16 +167,42 @@ def _numbers(result: Result) -> list[str]:
 
 
 def usage_facts(usage: Json | None, cost: Json | None) -> list[str]:
-    """Tokens and cost in words; what was not reported is not said."""
-    facts = []
-    for key, word in (("input", "in"), ("output", "out")):
-        count = (usage or {}).get(f"{key}_tokens", (usage or {}).get(f"{key}Tokens"))
-        if isinstance(count, int):
-            facts.append(f"{count:,} {word}")
-    joined = [f"{' / '.join(facts)} tokens"] if facts else []
-    if cost and isinstance(cost.get("amount"), int | float):
-        joined.append(f"{cost['amount']:.4g} {one_line(str(cost.get('currency') or ''))}".strip())
-    return joined
+    """Tokens, how full the agent's window is, and cost, in words; what was not reported is not said."""
+    counts = []
+    for name, word in (("input_tokens", "in"), ("output_tokens", "out"), ("cached_read_tokens", "cached")):
+        count = (usage or {}).get(name)
+        if isinstance(count, int) and (count or word != "cached"):
+            counts.append(f"{count:,} {word}")
+    facts = [f"{' / '.join(counts)} tokens"] if counts else []
+    return facts + list(filter(None, (_window(usage or {}), money(cost))))
+
+
+def _window(usage: Json) -> str:
+    used, size = usage.get("context_used"), usage.get("context_size")
+    if not isinstance(used, int) or not isinstance(size, int) or size <= 0 or used * 100 < size:
+        return ""
+    return f"{used * 100 // size} % of its window"
+
+
+def money(cost: Json | None, *, exact: bool = True) -> str:
+    """An amount with its currency, in hundredths, or with the two first digits of a smaller one when ``exact``; nothing
+    where none was told."""
+    amount = (cost or {}).get("amount")
+    if not isinstance(amount, int | float) or isinstance(amount, bool):
+        return ""
+    shown = f"{amount:,.2f}"
+    if 0 < amount < 0.1 and exact:
+        shown = f"{amount:.2g}" if amount >= 0.0001 else "<0.0001"
+    elif 0 < amount < 0.005:
+        shown = "<0.01"
+    return f"{shown} {one_line(str((cost or {}).get('currency') or ''))}".strip()
+
+
+def size(count: int) -> str:
+    """``640 B``, ``12 kB``, ``3.4 MB``."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
 
 
 def duration(seconds: float) -> str:
@@ -187,8 +216,12 @@ def duration(seconds: float) -> str:
 
 
 def acp_diff(content: Json) -> Diff:
-    """The unified diff of an ACP ``diff`` content."""
-    path = one_line(str(content.get("path") or ""))
-    old = clean(content.get("oldText") or "").splitlines()
-    new = clean(content.get("newText") or "").splitlines()
-    return Diff(path, list(difflib.unified_diff(old, new, path, path, lineterm="")))
+    """The unified diff of an ACP ``diff`` content, as bounded as those of events are."""
+    from agentctl.acp.diffs import file_ref
+
+    return _diff(file_ref(str(content.get("path") or ""), content.get("oldText"), content.get("newText") or ""))
+
+
+def _diff(part: Json) -> Diff:
+    lines = clean(part["diff"]).splitlines()
+    return Diff(one_line(part["path"]), [*lines, *([_CUT] if part.get("truncated") else [])])

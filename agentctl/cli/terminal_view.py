@@ -36,7 +36,8 @@ async def exec_on_terminal(app: App, session: Ref, asked: ops.Command, out: Outp
     """
     name = os.environ.get("TERM") or "xterm-256color"
     asked = replace(asked, terminal=terminal_size(), env={"TERM": name, **asked.env})
-    async with ops.started(app, session, asked, lambda step: out.story(step, "dim")) as started:
+    async with ops.started(app, session, asked, out.step) as started:
+        out.step("")
         view = _View(started)
         try:
             frame = await view.show()

@@ -43,6 +43,8 @@ class Watcher(Protocol):
 
     def cut_off(self, line: str) -> None: ...
 
+    def cancelling(self, line: str) -> None: ...
+
     def finish(self, session: Session, result: Result) -> None: ...
 
     def close(self) -> None: ...
@@ -61,6 +63,7 @@ class ViewWatcher:
         self.pause = view.pause
         self.resume = view.resume
         self.cut_off = view.cut_off
+        self.cancelling = view.cancelling
         self.close = view.close
 
     def finish(self, session: Session, result: Result) -> None:
@@ -86,6 +89,8 @@ class JsonWatcher:
 
     def cut_off(self, line: str) -> None:
         self._out.story(line, "warning")
+
+    cancelling = cut_off
 
     def begin(self) -> None: ...
 
@@ -121,7 +126,9 @@ def watcher(out: Output, *, streams: bool) -> Watcher:
     if out.rich and streams:
         from agentctl.cli.rich_output import RichView
 
-        return ViewWatcher(RichView(out))
+        view = RichView(out)
+        out.in_view = view.step
+        return ViewWatcher(view)
     return ViewWatcher(PlainView(out, streams=streams and not out.quiet))
 
 
@@ -155,8 +162,8 @@ async def drive(
 
 
 def _say_what_helps(result: Result, watch: Watcher) -> None:
-    """A turn that was cut off goes on by a command, which has to be known."""
-    if result.outcome == "interrupted" and result.error and result.error.get("hint"):
+    """A turn that was not completed: what its error advises."""
+    if result.outcome != "completed" and result.error and result.error.get("hint"):
         watch.note(str(result.error["hint"]))
 
 
@@ -226,7 +233,7 @@ class _Driver:
             self._interrupts.stop()
             return
         again = " Once more kills the agent." if number == signal.SIGINT else ""
-        self._watch.note("Killing the agent …" if count == 2 else f"Cancelling the turn …{again}", "warning")
+        self._watch.cancelling("Killing the agent …" if count == 2 else f"Cancelling the turn …{again}")
         task = asyncio.create_task(self._cancel(kill=count == 2))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

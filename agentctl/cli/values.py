@@ -24,7 +24,11 @@ def choice(value: str, known: Sequence[str], option: str) -> str:
         return value
     near = difflib.get_close_matches(value.lower(), known, n=1, cutoff=0.5)
     guess = f" Did you mean '{near[0]}'?" if near else ""
-    raise UsageError(f"{option} cannot be '{value}'.{guess}", hint=f"It is one of: {', '.join(known)}.")
+    raise UsageError(
+        f"{option} cannot be '{value}'.{guess}",
+        hint=f"It is one of: {', '.join(known)}.",
+        details={"choices": list(known), "value": value, "near": near},
+    )
 
 
 def duration(text: str) -> float:

@@ -39,6 +39,20 @@ class View:
     def user(self, text: str) -> None:
         """What the user said (only where a conversation is retold)."""
 
+    def attached(self, names: list[str]) -> None:
+        """What the message just told had besides its text (only where a conversation is retold)."""
+
+    def permission(self, said: str, what: str, *, rejected: bool) -> None:
+        """A request was answered so (only where a conversation is retold)."""
+        self.note(f"{said}: {what}", "warning" if rejected else "dim")
+
+    def turn_start(self, turn_id: str, at: str) -> None:
+        """A turn began (only where a conversation is retold)."""
+
+    def turn_end(self, result: Result) -> None:
+        """It ended (only where a conversation is retold)."""
+        self.note(*story.result_note(result))
+
     def tool(self, item: Json) -> None:
         """A tool call began or changed."""
 
@@ -50,6 +64,9 @@ class View:
 
     def plan(self, item: Json) -> None:
         """The plan, whole."""
+
+    def asked(self, permission_id: str, tool_call: Json | None) -> None:
+        """A permission is asked for: the ACP tool call; None when that was answered."""
 
     def note(self, line: str, style: str = "") -> None:
         """A fact worth a line."""
@@ -68,6 +85,10 @@ class View:
 
     def cut_off(self, line: str) -> None:
         """The turn died in the middle, as ``line`` says, and another one follows."""
+        self.note(line, "warning")
+
+    def cancelling(self, line: str) -> None:
+        """The user has asked for the turn's end, as ``line`` says; it may take a while."""
         self.note(line, "warning")
 
     def finish(self, result: Result) -> None:
@@ -91,6 +112,7 @@ class Teller:
             "item.updated": self._updated,
             "item.completed": self._completed,
             "usage.updated": view.usage,
+            "permission.requested": self._permission_requested,
         }
 
     def feed(self, batch: Sequence[events.Event]) -> None:
@@ -126,9 +148,14 @@ class Teller:
         if handler is not None:
             handler(data)
             return
+        if kind == "permission.resolved":
+            self._view.asked(data["permission_id"], None)
         line = story.note_of(kind, data)
         if line is not None:
             self._view.note(*line)
+
+    def _permission_requested(self, data: Json) -> None:
+        self._view.asked(data["permission_id"], (data.get("metadata") or {}).get("tool_call") or {})
 
     def _started(self, data: Json) -> None:
         item = data["item"]
@@ -164,9 +191,16 @@ class Teller:
     def _message_end(self, item: Json, seen: bool) -> None:
         if item["role"] == "user":
             if self._retell:
-                self._view.user(clean(events.text_of(item)))
+                self._retold(item)
             return
         if not seen:
             tell = self._view.text if item["kind"] == "message" else self._view.reasoning
             tell(item["item_id"], clean(events.text_of(item)))
         self._view.item_end(item["item_id"])
+
+    def _retold(self, item: Json) -> None:
+        from agentctl.cli.retell import attached
+
+        self._view.user(clean(events.text_of(item)))
+        if names := attached(item):
+            self._view.attached(names)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl.cli.complete import volumes as complete_volumes
-from agentctl.cli.confirm import confirm
+from agentctl.cli.confirm import IgnoreNotFound, confirm, missing_is_fine
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions
 from agentctl.cli.output import Output, write_text
 from agentctl.cli.plain_output import print_fields, print_table
 from agentctl.cli.running import run_async
+from agentctl.errors import VolumeNotFound
 from agentctl.ops.app import App
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from agentctl.model import Volume
 
 Json = dict[str, Any]
-VolumeName = Annotated[
-    str, typer.Argument(metavar="VOLUME", help="Its name.", show_default=False, autocompletion=complete_volumes)
-]
+VolumeName = Annotated[str, typer.Argument(metavar="VOLUME", help="Its name.", show_default=False)]
 VolumeProvider = Annotated[
     str | None, typer.Option("--provider", metavar="NAME", help="Whose volume (default: the one that has it).")
 ]
@@ -135,12 +133,13 @@ def user_fields(about: Json) -> list[tuple[str, str]]:
 def delete(
     volume: Annotated[
         list[str],
-        typer.Argument(metavar="VOLUME...", help="Names.", show_default=False, autocompletion=complete_volumes),
+        typer.Argument(metavar="VOLUME...", help="Names.", show_default=False),
     ],
     output: OutputOptions,
     provider: VolumeProvider = None,
     force: Annotated[bool, typer.Option("--force", help="Even while sessions use it; see above.")] = False,
     yes: Yes = False,
+    ignore_not_found: IgnoreNotFound = False,
 ) -> int:
     """Delete volumes with all in them: every HOME, workspace and file. This cannot be undone.
 
@@ -157,9 +156,10 @@ def delete(
     async def look(interrupts: Interrupts) -> None:
         with App.open() as app:
             for name in dict.fromkeys(volume):  # all are found before any is deleted
-                found.append(await ops.find(app, name, provider))
-                users = ops.require_deletable(app, found[-1], force=force)
-                losers.extend(session.name for session in users.sessions)
+                with missing_is_fine(ignore_not_found, VolumeNotFound):
+                    found.append(await ops.find(app, name, provider))
+                    users = ops.require_deletable(app, found[-1], force=force)
+                    losers.extend(session.name for session in users.sessions)
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
@@ -169,7 +169,7 @@ def delete(
 
     if code := run_async(look):
         return code
-    if not yes:
+    if found and not yes:
         names = [one.name for one in found]
         what = f"the volume {names[0]}" if len(names) == 1 else f"{len(names)} volumes"
         confirm(out, what, question(f"Delete {', '.join(names)} with all data?", losers))

@@ -82,6 +82,7 @@ def put(
 ) -> int:
     """Put a file or a directory (-r) into a volume. It appears whole, or not at all."""
     from agentctl.cli.cp import Meter, run_copy
+    from agentctl.cli.progress import Progress
     from agentctl.ops.copy import Where
 
     out = output.output
@@ -101,8 +102,8 @@ def put(
         write_text(f"{done['path']}\n")
 
     async def write(files: VolumeFiles) -> Json:
-        with Meter(out) as meter:
-            return await files.write(path, _counted(stdin_chunks(), meter))
+        with Progress(out) as progress:
+            return await files.write(path, _counted(stdin_chunks(), Meter(progress)))
 
     return _run(out, volume, provider, write, show)
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl.cli.complete import volumes as complete_volumes
-from agentctl.cli.confirm import confirm
+from agentctl.cli.confirm import IgnoreNotFound, confirm, missing_is_fine
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions
 from agentctl.cli.output import Output, write_text
 from agentctl.cli.plain_output import print_fields, print_table
 from agentctl.cli.running import run_async
 from agentctl.cli.volumes import IfNotExists, VolumeProvider, Yes, question, show_deleted, user_fields
+from agentctl.errors import VolumeNotFound, WorkspaceNotFound
 from agentctl.ops.app import App
 
 if TYPE_CHECKING:
@@ -21,12 +21,10 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 WorkspaceName = Annotated[str, typer.Argument(metavar="WORKSPACE", help="Its name.", show_default=False)]
-OnVolume = Annotated[
-    str, typer.Option("--volume", metavar="NAME", help="The volume it is on.", autocompletion=complete_volumes)
-]
+OnVolume = Annotated[str, typer.Option("--volume", metavar="NAME", help="The volume it is on.")]
 OfVolume = Annotated[
     str | None,
-    typer.Option("--volume", metavar="NAME", help="Only of this volume.", autocompletion=complete_volumes),
+    typer.Option("--volume", metavar="NAME", help="Only of this volume."),
 ]
 
 
@@ -134,6 +132,7 @@ def delete(
     provider: VolumeProvider = None,
     force: Annotated[bool, typer.Option("--force", help="Even while sessions use it; see above.")] = False,
     yes: Yes = False,
+    ignore_not_found: IgnoreNotFound = False,
 ) -> int:
     """Delete workspaces with all in them. This cannot be undone.
 
@@ -144,14 +143,16 @@ def delete(
     from agentctl.ops import workspaces as ops
 
     out = output.output
-    names = list(dict.fromkeys(workspace))
+    names: list[str] = []
     losers: list[str] = []
 
     async def look(interrupts: Interrupts) -> None:
         with App.open() as app:
-            for name in names:  # all are found before any is deleted
-                _, users = await ops.require_deletable(app, name, volume=volume, provider=provider, force=force)
-                losers.extend(session.name for session in users.sessions)
+            for name in dict.fromkeys(workspace):  # all are found before any is deleted
+                with missing_is_fine(ignore_not_found, WorkspaceNotFound, VolumeNotFound):
+                    _, users = await ops.require_deletable(app, name, volume=volume, provider=provider, force=force)
+                    names.append(name)
+                    losers.extend(session.name for session in users.sessions)
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
@@ -161,7 +162,7 @@ def delete(
 
     if code := run_async(look):
         return code
-    if not yes:
+    if names and not yes:
         what = f"the workspace {names[0]}" if len(names) == 1 else f"{len(names)} workspaces"
         confirm(out, what, question(f"Delete {', '.join(names)} with all data?", losers))
     return run_async(body)

@@ -30,8 +30,12 @@ def list_agents(app: App) -> list[Json]:
     ``status``: ``built in``, ``installed``, ``outdated`` (another version than this agentctl wants), ``on PATH``,
     ``not installed``. ``credentials``: where they come from, ``missing``, ``not needed`` or ``its own login``.
     """
-    built_in = [_row(app, recipe) for recipe in recipes.load_all()]
-    return [*built_in, *(_made_row(app, agent) for agent in app.store.user_agents())]
+    return [*list_built_in(app), *(_made_row(app, agent) for agent in app.store.user_agents())]
+
+
+def list_built_in(app: App) -> list[Json]:
+    """Those of the rows that need no store."""
+    return [_row(app, recipe) for recipe in recipes.load_all()]
 
 
 def _made_row(app: App, agent: UserAgent) -> Json:
@@ -217,7 +221,7 @@ def default_agent(app: App) -> tuple[str, str]:
     raise CredentialsMissing(
         "No agent was named, and none of claude, codex and opencode is installed and has credentials.",
         hint=_choices(app),
-        details={"candidates": {name: _why_not(app, name) for name in DEFAULT_CANDIDATES}},
+        details={"candidates": {name: _why_not(app, name) for name in DEFAULT_CANDIDATES}, "add": ["--agent", "mock"]},
     )
 
 

@@ -26,7 +26,10 @@ class App:
     """One command's context. Use as a context manager; nothing is opened before it is needed."""
 
     hear_warnings: ClassVar[list[Callable[[str], None]]] = []
-    """Who is told what of the configuration does not count; the command line adds itself."""
+    """Who is told what is not as it should be; the command line adds itself."""
+
+    flags: ClassVar[dict[str, str]] = {}
+    """Settings that options of agentctl itself gave to this command."""
 
     def __init__(self, paths: StatePaths, environ: Mapping[str, str]) -> None:
         self.paths = paths
@@ -37,7 +40,7 @@ class App:
         self.given_secrets: dict[str, str] = {}
         """Values that the user gave to this command; they go before those that a session's secrets are kept as."""
         self.unasked_volumes: set[tuple[str, str]] = set()
-        """Volumes (provider, name) that this command made because something needed one."""
+        """Volumes (provider, name) that this command made because something needed one: nothing was in them before."""
         self._providers: dict[str, Provider] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -64,11 +67,15 @@ class App:
             here = Path.cwd()
         except FileNotFoundError:  # somebody deleted it
             here = None
-        config = Config.load(self.environ, directory=here)
+        config = Config.load(self.environ, self.flags, here)
         for warning in config.warnings:
-            for hear in self.hear_warnings:
-                hear(warning)
+            self.warn(warning)
         return config
+
+    def warn(self, text: str) -> None:
+        """Tell the user what is not as it should be; the command goes on."""
+        for hear in self.hear_warnings:
+            hear(text)
 
     @cached_property
     def store(self) -> Store:

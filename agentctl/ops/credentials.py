@@ -18,7 +18,9 @@ Json = dict[str, Any]
 AGENTS = {"claude": "anthropic", "codex": "openai", "amp": "amp", "gemini": "google"}
 """The agents that take one provider's credential; any other one is looked up in its recipe."""
 
-_RENEW = {"claude-code": "claude", "codex": "codex login", "opencode": "opencode auth login", "gemini": "gemini"}
+RENEW = {"claude-code": "claude", "codex": "codex login", "opencode": "opencode auth login", "gemini": "gemini"}
+"""The command that renews an expired login of that source."""
+
 _LOGIN = {
     "claude": "`claude setup-token` prints a token for CLAUDE_CODE_OAUTH_TOKEN",
     "codex": "`codex login`",
@@ -79,7 +81,7 @@ def _missing(found: Survey, whose: str, providers: tuple[str, ...]) -> Credentia
 
     expired = [one for one in found.passed_over if one.provider in providers]
     variables = [name for provider in providers for name in KEYS.get(provider) or key_variables(provider)]
-    ways = [f"renew the login with `{_RENEW[one.source]}`" for one in expired if one.source in _RENEW][:1]
+    ways = [f"renew the login with `{RENEW[one.source]}`" for one in expired if one.source in RENEW][:1]
     ways += [f"set {' or '.join(variables)}"] if variables else ["see `agentctl credentials status`"]
     hint = ", or ".join(ways)
     return CredentialsMissing(

@@ -28,16 +28,25 @@ async def followed(app: App, session: Session, offset: int, *, include_raw: bool
 
     Raise ``SessionNotFound`` when the session was deleted, ``SequenceExpired`` when a range is gone.
     """
+    read_at: float | None = None
     while True:
         seen = app.store.session(session.id)
+        has_lived = False
         async for batch in _of_living(app, seen, offset, include_raw):
-            offset = batch[-1].sequence
+            has_lived, offset = True, batch[-1].sequence
             yield batch
-        await mirror.from_volume(app, app.store.session(session.id))
+        if has_lived or _may_tell_more(app, seen, read_at):
+            read_at = (await mirror.from_volume(app, app.store.session(session.id))).updated_at
         for batch in stored(app, session.id, offset):
             offset = batch[-1].sequence
             yield batch
         await _news(app, seen)
+
+
+def _may_tell_more(app: App, seen: Session, read_at: float | None) -> bool:
+    """Whether the log on the volume may have more than when the session's row was last changed at ``read_at``. In a
+    cloud each look takes a sandbox; where none lives, none writes, and one that is starting tells by itself."""
+    return not mirror.is_dear(app, seen) or (seen.updated_at != read_at and seen.status != "starting")
 
 
 async def _of_living(app: App, session: Session, offset: int, include_raw: bool) -> AsyncIterator[list[Event]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from agentctl.errors import NotFound, ProviderUnavailable, SandboxError, SequenceExpired
 from agentctl.events import Event
 from agentctl.model import Request, Session, Turn
+from agentctl.ops import known_options
 from agentctl.ops.app import App
 from agentctl.ops.elsewhere import is_elsewhere
 
@@ -45,9 +46,19 @@ def _mirror(app: App, session_id: str, telling: list[Event], lines: list[tuple[i
         fields.update(_fields_of(app, session_id, event))
         _keep_turn(app, session_id, event)
         _keep_request(app, session_id, event)
+        if event.type == "session.config_changed" and event.data.get("options"):
+            known_options.keep(app.paths, app.store.session(session_id), event.data["options"])
+    if any(event.type == "turn.ended" for event in telling):
+        fields.update(_used_so_far(app, session_id))
     if fields and lines[-1][0] >= app.store.session(session_id).last_sequence:
         app.store.update_session(session_id, **fields)
     app.store.add_events(session_id, lines)
+
+
+def is_dear(app: App, session: Session) -> bool:
+    """Whether this host reaches the session's volume through a sandbox only."""
+    volume = app.store.volume(session.spec.provider, session.spec.volume)
+    return volume is not None and app.provider(volume.provider).volume_path(volume, log_of(session)) is None
 
 
 async def from_volume(app: App, session: Session) -> Session:
@@ -65,9 +76,21 @@ async def from_volume(app: App, session: Session) -> Session:
     if session.status == "new" or await _from_supervisor(app, session):
         return app.store.session(session.id)
     with suppress(ProviderUnavailable):  # what is mirrored can still be read
-        async with provider.volume_reading(volume, log_of(session)) as directory:
-            return _from_log(app, session, directory)
+        damage: list[tuple[str, int, int]] = []
+        async with provider.volume_reading(volume, log_of(session), lambda *one: damage.append(one)) as directory:
+            session = _from_log(app, session, directory)
+        for problem, _, reaches in damage:
+            _tell_damage(app, session, problem, reaches)
     return session
+
+
+def _tell_damage(app: App, session: Session, problem: str, reaches: int) -> None:
+    """Of events that are lost: what is in the store already is not. When a sandbox restores the log, it is an event."""
+    if reaches > session.last_sequence:
+        app.warn(
+            f"The log of session {session.name} on its volume is damaged: a part of it is {problem}, and of its "
+            f"{reaches} events those after {session.last_sequence} cannot be read."
+        )
 
 
 def _from_log(app: App, session: Session, directory: Path) -> Session:
@@ -179,13 +202,15 @@ def _fields_of(app: App, session_id: str, event: Event) -> Json:
 
 
 def _fields_of_end(data: Json) -> Json:
-    end = data["metadata"]
-    fields: Json = {"status": "idle", "last_turn_id": data["turn_id"], "last_outcome": end["outcome"]}
-    if end.get("usage"):
-        fields["usage"] = end["usage"]
-    if end.get("cost"):
-        fields["cost"] = end["cost"]
-    return fields
+    return {"status": "idle", "last_turn_id": data["turn_id"], "last_outcome": data["metadata"]["outcome"]}
+
+
+def _used_so_far(app: App, session_id: str) -> Json:
+    """What all turns of a session used and cost, as far as it was told."""
+    from agentctl.ops.usage import total
+
+    usage, cost = total(app.store.turns(session_id))
+    return {"usage": usage, "cost": cost}
 
 
 def _is_queued(app: App, session_id: str, turn_id: str) -> bool:

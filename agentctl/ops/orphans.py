@@ -205,8 +205,8 @@ def _too_young(leftover: Leftover, wanted: Sweep) -> str:
     """Why it is left alone; ``""`` when it is not."""
     if leftover.created_at is None:
         return "its age is unknown"
-    alive = leftover.status in ("running", "paused")
-    if alive and leftover.active_at is None and not leftover.own:
+    may_be_used = leftover.status in ("running", "paused") or leftover.kind == "volume"
+    if may_be_used and leftover.active_at is None and not leftover.own:
         return "whether it is in use cannot be told"
     now = time.time()
     limit_s = wanted.failed_older_than_s if leftover.status == "failed" else wanted.older_than_s

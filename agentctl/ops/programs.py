@@ -35,14 +35,14 @@ async def bring(app: App, recipe: AgentRecipe, provider: ImageProvider, machine:
     there = await install.install_for(
         app.paths, recipe.name, machine.platform, registry=app.config.registry, progress=app.progress
     )
-    path = await provider.bring(machine, there.path, _key(there), app.progress)
+    path = await provider.bring(machine, there.path, key_of(there), app.progress)
     if chosen is not None and not chosen.own:
         return Programs(replace(there, path=Path(path), node=chosen.path), machine.platform)
     node_path = None if chosen is None else await _bring_node(app, provider, machine)
     return Programs(replace(there, path=Path(path), node=node_path), machine.platform)
 
 
-def _key(there: Installed) -> str:
+def key_of(there: Installed) -> str:
     """Names the content: npm's lock has the hash of everything in it."""
     digest = hashlib.sha256((there.path / "package-lock.json").read_bytes()).hexdigest()
     return f"{there.name}/{there.version}-{digest[:12]}"

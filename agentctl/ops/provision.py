@@ -7,17 +7,15 @@ of; the next command finds it by its labels and removes it before it makes anoth
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import secrets
 import time
 from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from agentctl import ids
 from agentctl.model import Lease, Sandbox, Session, Volume
-from agentctl.ops import mirror, volume_needed
+from agentctl.ops import mirror, provenance, volume_needed
 from agentctl.ops.own import is_own
 from agentctl.wire import Boot
 
@@ -25,10 +23,9 @@ if TYPE_CHECKING:
     from agentctl.ops.app import App
     from agentctl.ops.launch import Launch
     from agentctl.ops.services import Tell
-    from agentctl.providers.base import Found, Provider, SandboxSpec
+    from agentctl.providers.base import Found, Provider, SandboxSpec, StartingProvider
 
 Json = dict[str, Any]
-_LABEL_LENGTH = 63
 
 
 async def create_sandbox(
@@ -38,7 +35,7 @@ async def create_sandbox(
     before its services are ready), and store it. Returns its handle. On any error nothing of it is left. Raise
     ``LeaseLost``, and what the provider raises."""
     provider = app.provider(session.spec.provider)
-    volume = await volume_needed.ensure(app, provider, session.spec.volume)
+    volume = await volume_needed.ensure(app, provider, session.spec)
     sandbox_id = app.prespawned_for(provider) or ids.new_id("sbx")
     starting = {"status": "starting"} if request else {}
     app.store.update_session(session.id, lease=lease, sandbox_id=sandbox_id, **starting)
@@ -58,9 +55,32 @@ async def create_sandbox(
 async def make(app: App, own: Session, lease: Lease, *, expires_at: float | None, tell: Tell) -> Json:
     """Make a sandbox of its own and return its handle; the caller stores it. On any error nothing of it is left."""
     provider = app.provider(own.spec.provider)
-    volume = await volume_needed.ensure(app, provider, own.spec.volume)
+    volume = await volume_needed.ensure(app, provider, own.spec)
     boot = replace(_boot(app, own, own.id, lease, None, None), expires_at=expires_at)
     return await _created(app, provider, _sandbox_spec(own, volume, boot, labels_of(app, own), tell), own.id)
+
+
+async def start_again(
+    app: App, owner: Session, lease: Lease, launch: Launch | None, tell: Tell, *, expires_at: float | None = None
+) -> Sandbox | None:
+    """Its sandbox, with a supervisor in it again and what it had on its disk; None when there is none that could be
+    started: what is left of it is the caller's to clear away. Raise what the provider raises."""
+    from agentctl.errors import SandboxNotFound
+
+    sandbox = app.store.sandbox(owner.sandbox_id) if owner.sandbox_id else None
+    provider = app.provider(owner.spec.provider)
+    if sandbox is None or not sandbox.handle or not provider.capabilities.starts_again:
+        return None
+    volume = await volume_needed.ensure(app, provider, owner.spec)
+    boot = replace(_boot(app, owner, sandbox.id, lease, launch, None), expires_at=expires_at)
+    spec = _with_project(app, owner, _sandbox_spec(owner, volume, boot, labels_of(app, owner), tell))
+    try:
+        await cast("StartingProvider", provider).start(sandbox.handle, replace(spec, progress=app.progress))
+    except SandboxNotFound:
+        return None
+    finally:
+        app.progress("", None, None)
+    return sandbox
 
 
 async def _created(app: App, provider: Provider, spec: SandboxSpec, owner_id: str) -> Json:
@@ -89,26 +109,11 @@ def _record(app: App, session: Session, sandbox_id: str, handle: Json, lease: Le
 
 def labels_of(app: App, session: Session) -> dict[str, str]:
     """What a sandbox of this session carries; the user's labels cannot take the place of ours."""
-    return {**session.spec.labels, **_marks(app, session), **_provenance()}
+    return {**session.spec.labels, **_marks(app, session), **provenance.made_by()}
 
 
 def _marks(app: App, session: Session) -> dict[str, str]:
     return {"origin": session.spec.origin or app.origin, "sandbox" if is_own(session) else "session": session.id}
-
-
-def _provenance() -> dict[str, str]:
-    """Who made it and when, for whoever finds it; in characters that every provider's labels take."""
-    import pwd
-    import socket
-
-    from agentctl import __version__
-
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        user = str(os.getuid())
-    owner = re.sub(r"[^A-Za-z0-9._-]", "-", f"{user}.{socket.gethostname()}")[:_LABEL_LENGTH]
-    return {"owner": owner, "created-at": str(int(time.time())), "version": __version__}
 
 
 def _boot(

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agentctl import errors
@@ -240,6 +240,7 @@ async def _bring_up(app: App, session: Session, report: Report, on_lost: str | N
             await _let_go(found)
             raise
         report(f"Starting {prepared.recipe.name} …")
+        found = found or await _started_again(app, session, lease, prepared, report)
         if found is not None and (link := await _open_in(app, found, session, prepared, on_lost, lease)) is not None:
             return link
         session = await _cleared(app, session)
@@ -251,6 +252,17 @@ async def _bring_up(app: App, session: Session, report: Report, on_lost: str | N
         except BaseException:
             await provision.forget_sandbox(app, session, handle)
             raise
+
+
+async def _started_again(
+    app: App, session: Session, lease: Lease, prepared: launch.Launch | None, report: Report
+) -> SupervisorClient | None:
+    """A client to a new supervisor in the session's own sandbox, where that had stopped and could be started again."""
+    sandbox = await provision.start_again(app, session, lease, prepared, services.story(report))
+    if sandbox is None:
+        return None
+    app.store.put_sandbox(replace(sandbox, fencing=lease.fencing))
+    return await client_to(app.provider(sandbox.provider), sandbox.handle)
 
 
 async def _bring_up_shared(app: App, session: Session, report: Report, on_lost: str | None, lease: Lease) -> Link:
@@ -321,10 +333,14 @@ async def _bring_up_bare(app: App, session: Session, report: Report) -> Supervis
             return client
         if await resume_paused(app, session, report) and (client := await _supervisor(app, session, ASK_S)) is not None:
             return client
+        report("Starting the sandbox …")
+        if (client := await _started_again(app, session, lease, None, report)) is not None:
+            if session.status not in WITHOUT_AGENT:
+                app.store.update_session(session.id, status="hibernated")
+            return client
         session = await _cleared(app, session)
         if session.status not in WITHOUT_AGENT:
             session = app.store.update_session(session.id, status="hibernated")
-        report("Starting the sandbox …")
         handle = await provision.create_sandbox(app, session, lease, None, None, services.story(report))
         return await client_to(app.provider(session.spec.provider), handle)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -129,20 +129,24 @@ class Fold:
         """The result, once the turn has ended."""
         if self.ended is None:
             return None
-        end = self.ended
-        return Result(
-            turn_id=self.turn_id,
-            outcome=end["outcome"],
-            stop_reason=end.get("stop_reason"),
-            text="".join(self._begun) or self._text,
-            context=end.get("context"),
-            usage=end.get("usage"),
-            cost=end.get("cost"),
-            duration_ms=end.get("duration_ms"),
-            denied=end.get("denied") or [],
-            pending=list(self.pending),
-            error=end.get("error"),
-        )
+        return result_of(self.turn_id, self.ended, "".join(self._begun) or self._text, list(self.pending))
+
+
+def result_of(turn_id: str, end: Json, text: str = "", pending: Sequence[str] = ()) -> Result:
+    """The result of a turn from the summary in its ``turn.ended``."""
+    return Result(
+        turn_id=turn_id,
+        outcome=end["outcome"],
+        stop_reason=end.get("stop_reason"),
+        text=text,
+        context=end.get("context"),
+        usage=end.get("usage"),
+        cost=end.get("cost"),
+        duration_ms=end.get("duration_ms"),
+        denied=end.get("denied") or [],
+        pending=list(pending),
+        error=end.get("error"),
+    )
 
 
 def turn_of(event: events.Event) -> str | None:

@@ -17,7 +17,7 @@ from agentctl.ops.report import silent
 if TYPE_CHECKING:
     from agentctl.model import Sandbox
 
-ACTIONS = ("create", "restart", "stop", "delete", "force-delete")
+ACTIONS = ("create", "restart", "stop", "archive", "delete", "force-delete")
 LONGEST_S = 3600.0
 _begun: list[subprocess.Popen[bytes]] = []
 """Those that may have to be reaped, in a process that lives longer than they do."""
@@ -59,8 +59,8 @@ async def _do(app: App, action: str, sandbox_id: str) -> None:
                 return
         case "restart":
             await sandboxes.restart(app, sandbox_id)
-        case "stop":
-            await sandboxes.stop(app, sandbox_id)
+        case "stop" | "archive":
+            await sandboxes.stop(app, sandbox_id, archive=action == "archive")
         case _:
             await sandboxes.delete(app, sandbox_id, force=action == "force-delete")
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from agentctl import errors
 from agentctl.model import Lease, Sandbox
@@ -17,6 +17,7 @@ from agentctl.ops.report import Report
 
 if TYPE_CHECKING:
     from agentctl.ops.app import App
+    from agentctl.providers.base import StartingProvider
     from agentctl.supervisor_client import SupervisorClient
 
 Json = dict[str, Any]
@@ -79,15 +80,20 @@ async def _living(app: App, sandbox: Sandbox, timeout_s: float) -> SupervisorCli
 
 
 async def start(app: App, sandbox: Sandbox, lease: Lease, report: Report, event: str) -> Sandbox:
-    """Make it anew under its lease, with nothing left of an earlier one, and tell ``event``. On any error nothing of
-    it is left but the row, which says so."""
-    sandbox = await _cleared(app, sandbox, lease)
+    """Start it again under its lease, or make it anew with nothing left of an earlier one, and tell ``event``. On any
+    error nothing new of it is left but the row, which says so."""
+    sandbox = await _told_stopped(app, sandbox, lease)
     report("Starting the sandbox …")
     provider = app.provider(sandbox.provider)
     began = time.monotonic()
+    own, tell = as_session(sandbox), services.events(app, sandbox, lease, report)
     try:
-        tell = services.events(app, sandbox, lease, report)
-        handle = await provision.make(app, as_session(sandbox), lease, expires_at=sandbox.expires_at, tell=tell)
+        again = await provision.start_again(app, own, lease, None, tell, expires_at=sandbox.expires_at)
+        if again is not None:
+            handle = again.handle
+        else:
+            sandbox = await _cleared(app, sandbox, lease)
+            handle = await provision.make(app, own, lease, expires_at=sandbox.expires_at, tell=tell)
     except BaseException as e:
         _tell_failure(app, sandbox, lease, e)
         raise
@@ -96,19 +102,23 @@ async def start(app: App, sandbox: Sandbox, lease: Lease, report: Report, event:
     try:
         return app.store.change_sandbox(sandbox, (event, took), lease=lease, **changes)
     except BaseException:
-        await provider.remove(handle, at_once=True)
+        if again is None:
+            await provider.remove(handle, at_once=True)
         raise
 
 
+async def _told_stopped(app: App, sandbox: Sandbox, lease: Lease) -> Sandbox:
+    """The row of a sandbox in which nothing answers; of one that should be up it is told that it went by itself."""
+    if not is_up(sandbox):
+        return sandbox
+    event = ("sandbox.stopped", {"reason": "gone", "detail": await _detail(app, sandbox)})
+    return app.store.change_sandbox(sandbox, event, lease=lease, status="stopped", fencing=lease.fencing)
+
+
 async def _cleared(app: App, sandbox: Sandbox, lease: Lease) -> Sandbox:
-    """The row of a sandbox of which nothing lives; one that went by itself is told to have stopped."""
-    detail = await _detail(app, sandbox)
+    """The row of a sandbox of which there is nothing any more."""
     await clear_away(app, sandbox)
-    event = ("sandbox.stopped", {"reason": "gone", "detail": detail}) if is_up(sandbox) else None
-    status = "stopped" if is_up(sandbox) else sandbox.status
-    return app.store.change_sandbox(
-        sandbox, event, lease=lease, status=status, handle={}, fencing=lease.fencing, error=sandbox.error
-    )
+    return app.store.change_sandbox(sandbox, lease=lease, handle={}, fencing=lease.fencing)
 
 
 def is_up(sandbox: Sandbox) -> bool:
@@ -137,6 +147,16 @@ async def clear_away(app: App, sandbox: Sandbox) -> None:
         return
     for found in await provision.unrecorded(app, as_session(sandbox)):
         await provider.remove(found.handle)
+
+
+async def put_down(app: App, sandbox: Sandbox, *, archive: bool = False) -> Json:
+    """End all that runs in it, and return the handle of what can be started again; ``{}`` where there is nothing."""
+    provider = app.provider(sandbox.provider)
+    if sandbox.handle and provider.capabilities.starts_again:
+        await cast("StartingProvider", provider).stop(sandbox.handle, archive=archive)
+        return sandbox.handle
+    await clear_away(app, sandbox)
+    return {}
 
 
 async def ask_to_leave(app: App, sandbox: Sandbox) -> None:

@@ -142,18 +142,30 @@ async def listing(app: App, *, labels: dict[str, str] | None = None, statuses: S
     return [s for s in found if not statuses or s.status in statuses]
 
 
-async def stop(app: App, ref: str) -> Sandbox:
+async def stop(app: App, ref: str, *, archive: bool = False) -> Sandbox:
     """End everything that runs in it and keep its files: what needs it next brings it up. Stopping a stopped one
-    succeeds."""
+    succeeds. With ``archive`` its machine goes to where it costs least; raise ``Unsupported`` where there is no such
+    place."""
     sandbox = app.store.named_sandbox(ref)
     require_here(app, as_session(sandbox))
+    if archive:
+        _require_archive(app, sandbox)
     await sandbox_up.ask_to_leave(app, sandbox)
     async with reach.lease_of(app, sandbox.id) as lease:
         sandbox = app.store.named_sandbox(sandbox.id)
-        await sandbox_up.clear_away(app, sandbox)
+        handle = await sandbox_up.put_down(app, sandbox, archive=archive)
         event = ("sandbox.stopped", {"reason": "asked"}) if sandbox_up.is_up(sandbox) else None
         return app.store.change_sandbox(
-            sandbox, event, lease=lease, status="stopped", handle={}, fencing=lease.fencing, error=None
+            sandbox, event, lease=lease, status="stopped", handle=handle, fencing=lease.fencing, error=None
+        )
+
+
+def _require_archive(app: App, sandbox: Sandbox) -> None:
+    provider = app.provider(sandbox.provider)
+    if not provider.capabilities.starts_again:
+        raise errors.Unsupported(
+            f"The provider {provider.name} has no archive for a sandbox; daytona has one.",
+            hint=f"Stop it with: agentctl sandboxes stop {sandbox.name}. Nothing of it is left but its files.",
         )
 
 
@@ -164,8 +176,8 @@ async def restart(app: App, ref: str, report: Report = silent) -> Sandbox:
     await sandbox_up.ask_to_leave(app, sandbox)
     async with reach.lease_of(app, sandbox.id) as lease:
         sandbox = app.store.named_sandbox(sandbox.id)
-        await sandbox_up.clear_away(app, sandbox)
-        quiet = replace(sandbox, handle={}, status="stopped")  # that it stopped goes without saying
+        handle = await sandbox_up.put_down(app, sandbox)
+        quiet = replace(sandbox, handle=handle, status="stopped")  # that it stopped goes without saying
         return await sandbox_up.start(app, quiet, lease, report, "sandbox.restarted")
 
 

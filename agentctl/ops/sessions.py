@@ -410,8 +410,8 @@ async def delete(
     """End the session's sandbox, delete its home and log from the volume, then the session. A workspace stays.
 
     ``at_once`` does not wait for the supervisor to write what is deleted anyway: for a throw-away session whose turn
-    is over. ``without_trace``, as for any throw-away session: a volume that this command made for it and that is empty
-    goes with it. A worktree of its project goes, too, and its branch unless that has commits that would be lost; with
+    is over. ``without_trace``, as for any throw-away session: a volume that nobody asked for and that is empty goes
+    with it. A worktree of its project goes, too, and its branch unless that has commits that would be lost; with
     ``discard`` in any case. With ``only_pulled`` raise ``Conflict``, before anything is done, for changes in a worktree
     that nobody has brought back.
     """
@@ -433,8 +433,8 @@ async def delete(
 
             await projects.forget(app, session, discard=discard or without_trace)
         app.store.delete_session(session.id)
-        if (session.ephemeral or without_trace) and volume is not None and empty:
-            await volume_needed.remove_empty(app, volume)
+        if (session.ephemeral or without_trace) and volume is not None and empty is not None:
+            await volume_needed.remove_empty(app, volume, session.id, is_empty=empty)
 
 
 def _remove_shared_log(app: App, session: Session, volume: Volume) -> None:

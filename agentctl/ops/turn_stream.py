@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agentctl import errors
 from agentctl.events import Event
 from agentctl.model import Session
-from agentctl.ops import mirror, reach
+from agentctl.ops import known_options, mirror, reach
 from agentctl.ops.result import Fold, Result, turn_of
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class TurnStream:
                 async for batch in batches:
                     if not self.session.ephemeral:
                         mirror.apply(self._app, self.session.id, batch)
+                    elif batch[0].sequence == 1:  # what mirroring would find in it
+                        known_options.take(self._app.paths, self.session, batch)
                     if own := self._take(batch):
                         yield own
                     if self.has_ended:

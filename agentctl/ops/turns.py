@@ -29,7 +29,8 @@ _WAS_SENT: Json = {"status": "ended"}
 class Message:
     """What a user sends. ``attachments`` are ACP content blocks; ``turn_id`` is the idempotency key, made up when None.
 
-    ``timeout_s`` is the turn's deadline. ``request_timeout_s`` is how long a request may wait for an answer; None as
+    ``timeout_s`` is the turn's deadline, of which what it waits in line is a part where ``in_line_s``, the longest that
+    it may wait there, is set. ``request_timeout_s`` is how long a request may wait for an answer; None as
     long as the turn. ``permissions``, ``stall_timeout_s`` (0 is never) and ``on_interrupt`` override the session's for
     this turn. ``when_busy`` says what a running turn means: an error, a place in line, or its end.
     """
@@ -38,6 +39,7 @@ class Message:
     attachments: tuple[Json, ...] = ()
     turn_id: str | None = None
     timeout_s: float | None = None
+    in_line_s: float | None = None
     request_timeout_s: float | None = None
     accept_denials: bool = False
     permissions: str | None = None
@@ -52,6 +54,7 @@ class Message:
             "turnId": turn_id,
             "attachments": list(self.attachments),
             "timeoutS": self.timeout_s,
+            "inLineS": self.in_line_s,
             "requestTimeoutS": self.request_timeout_s,
             "acceptDenials": self.accept_denials,
             "permissionMode": self.permissions,

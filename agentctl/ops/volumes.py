@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from agentctl import errors, ids
+from agentctl.ops import provenance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,7 +60,7 @@ async def create(app: App, name: str, *, provider: str | None = None, if_not_exi
         raise errors.AlreadyExists(
             f"There is a volume {name} of {backend.name} already.", hint=f"See it with: agentctl volumes get {name}"
         )
-    volume = _placed(app, backend, await backend.volume_create(name))
+    volume = _placed(app, backend, await backend.volume_create(name, provenance.of_volume(app)))
     app.store.put_volume(volume)
     return volume
 

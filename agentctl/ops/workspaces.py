@@ -66,10 +66,10 @@ async def details(app: App, name: str, *, volume: str = DEFAULT_VOLUME, provider
 
     Raise ``WorkspaceNotFound`` with the nearest names, and what ``volumes.find`` raises.
     """
-    on = await volumes.find(app, volume, provider)
+    on = await _volume_of(app, name, volume, provider)
     known = {about["name"]: about for about in await _of_volume(app, on)}
     if name not in known:
-        raise _missing(name, on, list(known))
+        raise _missing(name, on.name, f" of {on.provider}", list(known))
     return known[name]
 
 
@@ -91,11 +91,11 @@ async def require_deletable(
     app: App, name: str, *, volume: str, provider: str | None, force: bool
 ) -> tuple[Volume, volumes.Users]:
     """Its volume, and who will lose by its deletion. Raise ``WorkspaceNotFound``, ``InUse``."""
-    on = await volumes.find(app, volume, provider)
+    on = await _volume_of(app, name, volume, provider)
     users = volumes.users_of(app, on).of_workspace(name)
     made = await names(app, on)
     if name not in made and not users:
-        raise _missing(name, on, made)
+        raise _missing(name, on.name, f" of {on.provider}", made)
     volumes.refuse_used(f"The workspace {name}", users, force=force)
     return on, users
 
@@ -140,11 +140,21 @@ def _to_json(volume: Volume, name: str, users: volumes.Users, *, made: bool) -> 
     }
 
 
-def _missing(name: str, volume: Volume, known: list[str]) -> errors.WorkspaceNotFound:
+async def _volume_of(app: App, name: str, volume: str, provider: str | None) -> Volume:
+    """As ``volumes.find``; but nobody named the default volume, so where that is not there yet the workspace is not."""
+    try:
+        return await volumes.find(app, volume, provider)
+    except errors.VolumeNotFound as e:
+        if volume != DEFAULT_VOLUME:
+            raise
+        raise _missing(name, DEFAULT_VOLUME, "", []) from e
+
+
+def _missing(name: str, volume: str, of: str, known: list[str]) -> errors.WorkspaceNotFound:
     near = get_close_matches(name, known, n=3)
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
     return errors.WorkspaceNotFound(
-        f"There is no workspace {name} on the volume {volume.name} of {volume.provider}.",
+        f"There is no workspace {name} on the volume {volume}{of}.",
         hint=f"{meant}`agentctl workspaces list` shows all workspaces.",
-        details={"workspace": name, "volume": volume.name, "near": near},
+        details={"workspace": name, "volume": volume, "near": near},
     )

@@ -7,10 +7,11 @@ the sandbox is the supervisor's. A provider raises ``SandboxError`` and its chil
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from agentctl.compute import Compute
@@ -62,6 +63,8 @@ class Capabilities:
     machines: bool = False
     """Whether it is an ``ImageProvider``."""
     parts: bool = False
+    starts_again: bool = False
+    """Whether it is a ``StartingProvider``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +84,24 @@ def quiet(what: str, done: int | None, whole: int | None) -> None:
     """The ``Progress`` that nobody watches."""
 
 
+LABELS_OF_VOLUMES = ("origin", "owner", "created-at", "version")
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
 Tell = Callable[[str, dict[str, Any]], None]
 """What became of a part of a sandbox while it is made, as an event: its type (``service.ready``) and its data."""
 
 
 def untold(kind: str, data: dict[str, Any]) -> None:
     """The ``Tell`` that nobody hears."""
+
+
+Damaged = Callable[[str, int, int], None]
+"""What is wrong with the pieces of a kept log (``torn``, ``missing``), the last event that can be read of it, and the
+last one that there was."""
+
+
+def unheard(problem: str, last: int, reaches: int) -> None:
+    """The ``Damaged`` that nobody hears."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +194,9 @@ class Provider(Protocol):
     def find_by_labels(self, labels: dict[str, str]) -> AsyncIterator[Found]:
         """Every sandbox of this backend that carries all ``labels``, live or not."""
 
-    async def volume_create(self, name: str) -> Volume:
-        """Create the volume, or return it when it is there."""
+    async def volume_create(self, name: str, labels: Mapping[str, str] = NO_LABELS) -> Volume:
+        """Create the volume, or return it when it is there, with the labels that it was made with. They are those of
+        ``LABELS_OF_VOLUMES``, and tell ``cleanup-orphans`` whose it is, where the backend can keep them."""
 
     async def volume_list(self) -> list[Volume]:
         """All volumes of this backend, by name."""
@@ -192,9 +208,12 @@ class Provider(Protocol):
         """Where a volume-relative path lies on this host, or None when only a sandbox can reach it.
         Raise ``UsageError`` for a path that leaves the volume."""
 
-    def volume_reading(self, volume: Volume, relative: str) -> AbstractAsyncContextManager[Path]:
+    def volume_reading(
+        self, volume: Volume, relative: str, damaged: Damaged = unheard
+    ) -> AbstractAsyncContextManager[Path]:
         """A directory on this host with the files of a directory of the volume, to be read: the place itself, or a
-        copy that lasts as long as the block. It does not exist when the volume has no such thing."""
+        copy that lasts as long as the block. It does not exist when the volume has no such thing. ``damaged`` hears of
+        a log that is kept in pieces, and ends before them."""
 
     def volume_files(self, volume: Volume) -> AbstractAsyncContextManager[Files | FilesDoor]:
         """The files of the volume while the block lasts, with no sandbox of a session alive: themselves where this host
@@ -202,9 +221,9 @@ class Provider(Protocol):
         to whom agents run as. Nothing is left behind but what was written. Raise ``VolumeNotFound`` when the volume is
         gone."""
 
-    async def session_remove(self, volume: Volume, session_id: str) -> bool:
+    async def session_remove(self, volume: Volume, session_id: str) -> bool | None:
         """Delete ``agents/<session_id>`` from the volume: home and log. Removing a missing one succeeds. Return whether
-        the volume is known to hold nothing any more."""
+        the volume holds nothing any more; None where an empty volume is in nobody's way."""
 
     async def workspace_remove(self, volume: Volume, name: str) -> None:
         """Delete ``workspaces/<name>`` and all in it, however its modes are. Removing a missing one succeeds."""
@@ -272,6 +291,20 @@ class PausingProvider(Provider, Protocol):
 
     async def resume(self, handle: dict[str, Any]) -> None:
         """Let it go on where it was. Resuming a running one succeeds."""
+
+
+class StartingProvider(Provider, Protocol):
+    """A provider that has ``Capabilities.starts_again``: a stopped sandbox keeps its disk, under its handle."""
+
+    async def start(self, handle: dict[str, Any], spec: SandboxSpec) -> None:
+        """Bring up a stopped sandbox, or one whose supervisor has ended or does not answer: its disk is as it was,
+        nothing runs that ran before, and a supervisor with the ``boot`` of ``spec`` answers; its token may be the one
+        that it had. Raise ``SandboxNotFound`` when there is nothing that could be started any more. On any other error
+        what there is of it stays."""
+
+    async def stop(self, handle: dict[str, Any], *, archive: bool = False) -> None:
+        """End all that runs in the sandbox and keep its disk; ``inspect`` says ``stopped`` then. ``archive``: and have
+        it where it costs least and starts slowest. Stopping a stopped one succeeds, and a missing one."""
 
 
 class ServingProvider(Provider, Protocol):

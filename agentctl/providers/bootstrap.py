@@ -24,7 +24,15 @@ OWN_PACKAGE = Path(__file__).parent.parent
 LIBRARIES = ("starlette", "uvicorn", "wsproto")
 """The libraries that the supervisor imports; the bundle holds what they require too."""
 
-_OWN_FILES = ("__init__.py", "errors.py", "events.py", "ids.py", "wire.py", "providers/bundle_entry.py")
+_OWN_FILES = (
+    "__init__.py",
+    "errors.py",
+    "events.py",
+    "ids.py",
+    "wire.py",
+    "providers/bundle_entry.py",
+    "providers/packed_entry.py",
+)
 _OWN_DIRECTORIES = ("acp", "supervisor")
 _INSTALLED = re.compile(r"(starlette|uvicorn|wsproto|h11|anyio|idna|typing_extensions)-.*", re.IGNORECASE)
 _NEW = ".new-"

@@ -20,6 +20,7 @@ _NOT_WANTED = {"click"}
 _LEFT_OUT = re.compile(
     r"(.*/)?tests?/"
     r"|uvicorn/(__main__|main|workers)\.py|uvicorn/supervisors/"
+    r"|uvicorn/protocols/http/(httptools|zttp|zttp_h2)_impl\.py|uvicorn/protocols/websockets/websockets\w*_impl\.py"
     r"|starlette/testclient\.py"
     r"|anyio/(pytest_plugin\.py|_backends/_trio\.py)"
 )

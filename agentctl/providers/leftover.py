@@ -13,19 +13,26 @@ from typing import Any, Literal, Protocol
 from agentctl.model import Volume
 
 Kind = Literal["sandbox", "helper", "network", "processes", "socket", "volume"]
-NEWEST = "import os,sys;top=sys.argv[1];print(max(os.stat(f).st_mtime for f in (top,*os.scandir(top))))"
-"""A Python program that prints when a directory, or anything in it, was last written to."""
+NEWEST = (
+    "import os,sys;top=sys.argv[1];"
+    "inside=(os.path.join(d,n) for d,_,ns in os.walk(top) for n in (os.curdir,*ns));"
+    "print(max(os.lstat(f).st_mtime for f in (top,*inside)))"
+)
+"""A Python program that prints when a log's directory, or anything in it, was last written to; a supervisor has the
+directory bear the time of its last activity. What it may not read does not count. For a directory that is not there it
+fails. It has no quotes, as it goes through shells."""
 
 Status = Literal["running", "paused", "stopped", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
-    """``id`` is the backend's own name for it; with ``handle`` the provider finds it again;
-    that of a sandbox works in every call of ``Provider``. ``labels`` are those of
-    ``SandboxSpec``, as far as it bears any. ``created_at`` None: the backend does not say. ``active_at`` is the last
-    sign of life that the backend knows of. ``own``: made by this very state directory, whose store knows all it wants.
-    A ``failed`` one never came up, or came down with processes left.
+    """``id`` is the backend's own name for it; with ``handle`` the provider finds it again; that of a sandbox works in
+    every call of ``Provider``, and a volume's has all that its ``Volume`` has. ``labels`` are those of ``SandboxSpec``,
+    or of ``volume_create``, as far as it bears any. ``created_at`` None: the backend does not say. ``active_at`` is the
+    last sign of life that the backend knows of; of a volume, when it was last written to or mounted. ``own``: made by
+    this very state directory, whose store knows all it wants. A ``failed`` one never came up, or came down with
+    processes left.
     """
 
     kind: Kind
@@ -39,13 +46,13 @@ class Leftover:
     active_at: float | None = None
 
 
-def of_volume(volume: Volume) -> Leftover:
+def of_volume(volume: Volume, labels: dict[str, str] | None = None) -> Leftover:
     """A volume of this state directory's, as one that nobody may want."""
     return Leftover(
         kind="volume",
         id=volume.name,
         handle=volume.handle,
-        labels={},
+        labels=labels or {},
         sandbox_id=None,
         created_at=volume.created_at or None,
         status="stopped",

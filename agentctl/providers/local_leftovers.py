@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from agentctl import ids
+from agentctl.model import Volume
 from agentctl.paths import StatePaths
 from agentctl.providers.base import Found
 from agentctl.providers.leftover import Leftover, of_volume
@@ -18,7 +19,7 @@ from agentctl.providers.trees import remove_tree
 from agentctl.providers.unix_local import UnixLocalProvider, found_in
 from agentctl.supervisor import process_table
 from agentctl.supervisor.processes import marked
-from agentctl.wire import SANDBOX_ENV
+from agentctl.wire import SANDBOX_ENV, SOCKET_DIRECTORY
 
 _KNOCK_S = 0.2
 _SETTLED_S = 600.0
@@ -44,7 +45,9 @@ class LocalSweep:
         for stray in (*strays(self._paths), *dead_sockets(used)):
             yield stray
         for volume in await self._provider.volume_list():
-            yield of_volume(volume)
+            labels = self._provider.volume_labels(volume.name)
+            if labels.get("origin", origin) == origin:
+                yield of_volume(volume, labels)
 
     async def leftover_now(self, leftover: Leftover) -> Leftover | None:
         if leftover.kind == "sandbox":
@@ -66,7 +69,7 @@ class LocalSweep:
         elif leftover.kind == "socket":
             await asyncio.to_thread(remove_tree, Path(leftover.handle["socket"]).parent)
         else:
-            await asyncio.to_thread(remove_tree, self._paths.volumes / leftover.id)
+            await self._provider.volume_remove(Volume(name=leftover.id, provider="unix_local", handle={}, created_at=0))
 
     async def _sandbox(self, found: Found, run_dir: Path) -> Leftover:
         state = await self._provider.inspect(found.handle)
@@ -111,7 +114,7 @@ def strays(paths: StatePaths) -> Iterator[Leftover]:
 def dead_sockets(used: set[str]) -> Iterator[Leftover]:
     """The short directories of sockets that no sandbox of ours uses (``used``) and nobody listens on."""
     for parent in {tempfile.gettempdir(), "/tmp"}:  # noqa: S108 - where ``unix_local`` makes them
-        for place in sorted(Path(parent).glob("agentctl-*/sock")):
+        for place in sorted(Path(parent).glob(f"{SOCKET_DIRECTORY}*/sock")):
             is_settled = time.time() - _changed_at(place.parent) > _SETTLED_S
             if is_settled and str(place) not in used and is_dead_socket(place):
                 yield Leftover(

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,14 +29,23 @@ from agentctl.errors import (
 )
 from agentctl.model import Volume
 from agentctl.paths import StatePaths, state_errors
-from agentctl.providers.base import Capabilities, Endpoint, Found, SandboxSpec, SandboxState
+from agentctl.providers.base import (
+    NO_LABELS,
+    Capabilities,
+    Damaged,
+    Endpoint,
+    Found,
+    SandboxSpec,
+    SandboxState,
+    unheard,
+)
 from agentctl.providers.boot_talk import boot_up
 from agentctl.providers.local_environment import agent_environment, proxy_secrets
 from agentctl.providers.prespawn import LOG_NAME, Prespawned, prespawn
 from agentctl.providers.trees import confined, make_private_directory, remove_tree, write_private
 from agentctl.supervisor.cgroups import cgroup_pids, create_cgroup, kill_cgroup, remove_cgroup
 from agentctl.supervisor.processes import ProcessIdentity, end_all, marked, reap
-from agentctl.wire import Boot
+from agentctl.wire import SOCKET_DIRECTORY, Boot
 
 if TYPE_CHECKING:
     from agentctl.supervisor.files.tree import Files
@@ -49,6 +58,8 @@ STOP_GRACE_S = 10.0
 _LEFTOVER_GRACE_S = 2.0
 _LONGEST_SOCKET_PATH = 100  # 104 bytes with the final NUL on macOS, 108 on Linux
 _LABELS = "labels.json"
+_VOLUME_LABELS = "volume-labels"
+"""A directory of the state directory's: a file a volume, of the same name."""
 
 
 class UnixLocalProvider:
@@ -207,10 +218,22 @@ class UnixLocalProvider:
         return self._paths.run / _sandbox_id(handle)
 
     # volumes
-    async def volume_create(self, name: str) -> Volume:
+    async def volume_create(self, name: str, labels: Mapping[str, str] = NO_LABELS) -> Volume:
         ids.require_name(name, "a volume")
+        is_new = not (self._paths.volumes / name).exists()
         make_private_directory(self._paths.volumes / name)
+        if is_new:
+            make_private_directory(self._paths.root / _VOLUME_LABELS)
+            write_private(self._paths.root / _VOLUME_LABELS / name, json.dumps(dict(labels)))
         return self._volume(name)
+
+    def volume_labels(self, name: str) -> dict[str, str]:
+        """Those that it was made with; none where nobody kept them."""
+        try:
+            found = json.loads((self._paths.root / _VOLUME_LABELS / name).read_text())
+        except (OSError, ValueError):
+            return {}
+        return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
     async def volume_list(self) -> list[Volume]:
         if not self._paths.volumes.is_dir():
@@ -219,12 +242,13 @@ class UnixLocalProvider:
 
     async def volume_remove(self, volume: Volume) -> None:
         await asyncio.to_thread(remove_tree, self._volume_root(volume))
+        (self._paths.root / _VOLUME_LABELS / volume.name).unlink(missing_ok=True)
 
     def volume_path(self, volume: Volume, relative: str) -> Path:
         return confined(self._volume_root(volume), relative)
 
     @asynccontextmanager
-    async def volume_reading(self, volume: Volume, relative: str) -> AsyncIterator[Path]:
+    async def volume_reading(self, volume: Volume, relative: str, damaged: Damaged = unheard) -> AsyncIterator[Path]:
         yield self.volume_path(volume, relative)
 
     @asynccontextmanager
@@ -240,11 +264,10 @@ class UnixLocalProvider:
             )
         yield Files(FileSpace(str(root), str(root)))
 
-    async def session_remove(self, volume: Volume, session_id: str) -> bool:
+    async def session_remove(self, volume: Volume, session_id: str) -> None:
         if not ids.is_name(session_id):
             raise UsageError(f"{session_id!r} is not the id of a session.")
         await asyncio.to_thread(remove_tree, self.volume_path(volume, "agents") / session_id)
-        return False  # an empty directory is in nobody's way
 
     async def workspace_remove(self, volume: Volume, name: str) -> None:
         ids.require_name(name, "a workspace")
@@ -252,7 +275,12 @@ class UnixLocalProvider:
 
     def _volume(self, name: str) -> Volume:
         path = self._paths.volumes / name
-        return Volume(name=name, provider=self.name, handle={"path": str(path)}, created_at=path.stat().st_ctime)
+        kept = self._paths.root / _VOLUME_LABELS / name
+        try:
+            created_at = kept.stat().st_mtime
+        except FileNotFoundError:  # an older one: when something in it changed last
+            created_at = path.stat().st_ctime
+        return Volume(name=name, provider=self.name, handle={"path": str(path)}, created_at=created_at)
 
     def _volume_root(self, volume: Volume) -> Path:
         ids.require_name(volume.name, "a volume")
@@ -294,7 +322,7 @@ def _socket_path(run_dir: Path) -> str:
         return path
     for parent in (None, "/tmp"):  # noqa: S108 - mkdtemp makes a private directory in it
         with state_errors(Path(parent or tempfile.gettempdir())):
-            path = str(Path(tempfile.mkdtemp(prefix="agentctl-", dir=parent)) / "sock")
+            path = str(Path(tempfile.mkdtemp(prefix=SOCKET_DIRECTORY, dir=parent)) / "sock")
         if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
             break
         os.rmdir(os.path.dirname(path))
@@ -306,7 +334,7 @@ def _forget(handle: Json) -> None:
     if handle.get("cgroup"):
         remove_cgroup(handle["cgroup"])
     socket = Path(handle["socket"] or "/")
-    if socket.parent.name.startswith("agentctl-"):
+    if socket.parent.name.startswith(SOCKET_DIRECTORY):
         remove_tree(socket.parent)
 
 

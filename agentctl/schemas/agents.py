@@ -127,7 +127,7 @@ class Probed(TypedDict):
 
 
 class DeletedAgent(TypedDict):
-    deleted: str
+    deleted: str | None
 
 
 class Credential(TypedDict):

@@ -36,6 +36,37 @@ class Cost(TypedDict):
     source: NotRequired[str]
 
 
+class Tokens(TypedDict):
+    """Counts that nobody told are not there. Whether cached tokens are among the input tokens is the agent's way."""
+
+    input_tokens: NotRequired[int]
+    output_tokens: NotRequired[int]
+    cached_read_tokens: NotRequired[int]
+    cached_write_tokens: NotRequired[int]
+    thought_tokens: NotRequired[int]
+    total_tokens: NotRequired[int]
+
+
+class ModelTokens(Tokens):
+    model: str
+
+
+class Usage(Tokens):
+    """What an agent told of a turn; source is the message that said it. The context is how full its window is."""
+
+    source: str
+    models: NotRequired[list[ModelTokens]]
+    context_used: NotRequired[int]
+    context_size: NotRequired[int]
+
+
+class UsageOfTurns(Usage):
+    """The sums of those turns whose agents told tokens, and how many turns they are not of."""
+
+    turns: int
+    turns_unknown: int
+
+
 class Denied(TypedDict):
     """A request that was rejected, and by whom."""
 
@@ -50,7 +81,7 @@ class TurnSummary(TypedDict):
     outcome: Outcome
     stop_reason: str | None
     context: Context | None
-    usage: Json | None
+    usage: Usage | None
     cost: Cost | None
     duration_ms: int | None
     denied: list[Denied]

@@ -197,6 +197,7 @@ class Message(TypedDict):
     message: str
     attachments: NotRequired[list[Any]]
     timeoutS: NotRequired[float]
+    inLineS: NotRequired[float]
     requestTimeoutS: NotRequired[float]
     stallTimeoutS: NotRequired[float]
     acceptDenials: NotRequired[bool]

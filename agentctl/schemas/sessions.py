@@ -7,8 +7,8 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from agentctl import model
 from agentctl.model import Context, Outcome, Permissions, ProjectMode, SessionStatus
-from agentctl.schemas.common import Cost, Error, Result, TurnSummary
-from agentctl.schemas.events import Event, Item
+from agentctl.schemas.common import Cost, Error, Result, TurnSummary, UsageOfTurns
+from agentctl.schemas.events import Event, Item, PermissionResolved, QuestionResolved
 
 Json = dict[str, Any]
 Secret = TypedDict("Secret", {"name": str, "from": str})
@@ -74,7 +74,7 @@ class Session(TypedDict):
     last_sequence: int
     last_turn_id: str | None
     last_outcome: Outcome | None
-    usage: Json | None
+    usage: UsageOfTurns | None
     cost: Cost | None
     created_at: float
     updated_at: float
@@ -164,6 +164,54 @@ class Said(TypedDict):
     turn_id: str | None
     time: str
     item: Item
+
+
+class ToldItem(TypedDict):
+    type: Literal["item"]
+    turn_id: str | None
+    time: str
+    item: Item
+
+
+class ToldPermission(TypedDict):
+    type: Literal["permission"]
+    turn_id: str | None
+    time: str
+    permission: PermissionResolved
+
+
+class ToldQuestion(TypedDict):
+    type: Literal["question"]
+    turn_id: str | None
+    time: str
+    question: QuestionResolved
+
+
+class ToldTurn(TypedDict):
+    """A turn ended."""
+
+    type: Literal["turn"]
+    turn_id: str | None
+    time: str
+    turn: TurnSummary
+
+
+class Used(TypedDict):
+    """What turns used and cost together, and how many there were. Null, never 0, where no agent told any."""
+
+    turns: int
+    usage: UsageOfTurns | None
+    cost: Cost | None
+
+
+class UsedByKey(Used):
+    key: str
+
+
+class SessionsUsage(TypedDict):
+    by: Literal["session", "turn", "agent", "provider", "day"]
+    rows: list[UsedByKey]
+    total: Used
 
 
 class Process(TypedDict):
@@ -300,6 +348,7 @@ COMMANDS: dict[str, Any] = {
     "sessions-requests": list[Request],
     "sessions-answer": Request,
     "sessions-transcript": list[Said],
+    "sessions-usage": SessionsUsage,
     "sessions-exec": Executed | Process,
     "sessions-processes-list": list[Process],
     "sessions-processes-get": Process,
@@ -319,5 +368,6 @@ LINES: dict[str, Any] = {
     "run": Event | Result,
     "sessions-send-message-stream": Event | Result,
     "sessions-events": Event,
+    "sessions-transcript-jsonl": ToldItem | ToldPermission | ToldQuestion | ToldTurn,
     "sessions-processes-logs": OutputPiece | MissingOutput,
 }

@@ -25,6 +25,13 @@ class Store(Protocol):
     def meta(self, key: str, default: str) -> str:
         """The value of ``key``; where there is none, ``default`` is stored and returned (first writer wins)."""
 
+    def now(self) -> float:
+        """The time by the one clock of all who share this store; leases run by it."""
+
+    def faults(self) -> list[str]:
+        """What is damaged in the file that the store is, in the database's own words; nothing where it is sound, and
+        where a server looks after it. Reads all of it."""
+
     # sessions
     def add_session(self, session: Session) -> None:
         """Raise ``SessionExists`` when the name (or id) is taken; nothing is written then."""

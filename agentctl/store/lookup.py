@@ -38,4 +38,4 @@ def _shared(paths: StatePaths, database_url: str) -> Store:
         raise Unsupported(
             "The Postgres driver is not installed.", hint="Install it: pip install 'agentctl[postgres]'."
         ) from e
-    return PostgresStore(database_url, place_of(paths))
+    return PostgresStore(database_url, lambda: place_of(paths))

@@ -83,6 +83,11 @@ def m006_used_at(db: Database) -> None:
     db.execute("UPDATE sessions SET used_at = updated_at")
 
 
+@MIGRATIONS()
+def m007_unasked_volumes(db: Database) -> None:
+    db.table("volumes").add_column("unasked", int, not_null_default=0)
+
+
 def _sessions(db: Database) -> None:
     columns = {
         **dict.fromkeys(("id", "name", "spec", "status"), str),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from agentctl.errors import SessionExists
 from agentctl.model import Session
 from agentctl.store.postgres_connection import Connection, Transaction
@@ -21,8 +23,14 @@ class PostgresStore(SqlStore):
     _LOCK = "FOR UPDATE"
     _VOLUME_KEY = ("provider", "name", "place")
 
-    def __init__(self, url: str, place: str = "") -> None:
-        super().__init__(Connection(url), place)
+    def __init__(self, url: str, place: Callable[[], str] | str = "") -> None:
+        connection = Connection(url)
+        try:
+            # Only now: a state directory for which no server answered has shared nothing.
+            super().__init__(connection, place if isinstance(place, str) else place())
+        except BaseException:
+            connection.close()
+            raise
 
     def add_session(self, session: Session) -> None:
         try:
@@ -41,6 +49,9 @@ class PostgresStore(SqlStore):
             b" ON CONFLICT (session_id, sequence) DO NOTHING",
             (session_id, [sequence for sequence, _ in pairs], [line for _, line in pairs]),
         )
+
+    def now(self) -> float:
+        return float(self._database.rows("SELECT extract(epoch FROM clock_timestamp())")[0][0])
 
     def _now(self, db: Statements) -> float:
         return float(db.execute("SELECT extract(epoch FROM clock_timestamp())").fetchone()[0])

@@ -71,6 +71,8 @@ def decode(cls: type[Row], values: Sequence[Any]) -> Row:
         fields["ephemeral"] = bool(fields["ephemeral"])
     elif cls is Sandbox and fields["spec"] is not None:
         fields["spec"] = _spec(fields["spec"])
+    elif cls is Volume:
+        fields["unasked"] = bool(fields["unasked"])
     for name in _JSON & fields.keys():
         text = fields[name]
         if text is not None:

@@ -313,6 +313,12 @@ class SqlStore(SandboxRows):
         sql = "UPDATE leases SET holder = '', expires_at = 0 WHERE session_id = ? AND fencing = ?"
         self._do(sql, (lease.session_id, lease.fencing))
 
+    def now(self) -> float:
+        return time.time()
+
+    def faults(self) -> list[str]:
+        return []
+
     def _now(self, db: Statements) -> float:
         """The one clock of all who share this database."""
         return time.time()

@@ -22,6 +22,10 @@ class SqliteStore(SqlStore):
         self._connection = Connection(path)
         super().__init__(self._connection)
 
+    def faults(self) -> list[str]:
+        found = [str(row[0]) for row in self._database.rows("PRAGMA quick_check(3)")]
+        return [] if found == ["ok"] else found
+
     def _insert_events(self, db: sqlite3.Connection, session_id: str, pairs: list[tuple[int, bytes]]) -> None:
         rows = [(session_id, sequence, line) for sequence, line in pairs]
         db.executemany("INSERT OR IGNORE INTO events (session_id, sequence, line) VALUES (?, ?, ?)", rows)

@@ -15,7 +15,7 @@ from agentctl.errors import DiskFull, StateNotWritable, StateTooNew
 from agentctl.paths import StatePaths
 from agentctl.store.sqlite_errors import is_busy, translated
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """How many migrations there are: kept here, so that a database in order never imports ``migrations``."""
 
 BUSY_TIMEOUT_S = 10.0

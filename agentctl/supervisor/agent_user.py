@@ -11,11 +11,13 @@ that group; the threads that do the work of the file API are not.
 
 from __future__ import annotations
 
+import ctypes
 import os
-import subprocess
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import ThreadPoolExecutor
 
 _SETGROUPS = {"x86_64": 116, "aarch64": 159, "riscv64": 159, "ppc64le": 81, "s390x": 206}
 """The system call's number: of one thread alone, where the C library's function is of them all."""
@@ -24,27 +26,24 @@ _MISSING = "Cannot act for user {}: the capabilities SETUID and SETGID are missi
 
 
 def act_for(uid: int, gid: int) -> None:
-    """Do file work as this user from now on, and start every process as this user: in this thread and in all that it
-    starts, so call it before there are any. Raise ``PermissionError`` when the system does not let us."""
-    import ctypes
-
+    """Do file work as this user from now on, in this thread and in all that it starts. Raise ``PermissionError`` when
+    the system does not let us."""
     os.setgroups([0])
     libc = ctypes.CDLL(None)
     for become, wanted in ((libc.setfsgid, gid), (libc.setfsuid, uid)):
         become(wanted)
         if become(-1) != wanted:  # it returns what was before, and reports no failure
             raise PermissionError(_MISSING.format(uid))
-    _start_all_as(uid, gid)
 
 
 def worker_threads() -> ThreadPoolExecutor:
     """Threads that may go where the agent may, and nowhere else."""
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(initializer=_leave_group())
 
 
 def _leave_group() -> Callable[[], None]:
-    import ctypes
-
     libc = ctypes.CDLL(None)
     number = _SETGROUPS.get(os.uname().machine)
 
@@ -55,8 +54,10 @@ def _leave_group() -> Callable[[], None]:
     return leave
 
 
-def _start_all_as(uid: int, gid: int) -> None:
-    """For everything that starts a process, asyncio too: one that was forgotten would run the agent's files as root."""
+def start_all_as(uid: int, gid: int) -> None:
+    """Start every process as this user from now on, asyncio's too: one that was forgotten would run the agent's files
+    as root."""
+    import subprocess
 
     class Popen(subprocess.Popen[Any]):
         def __init__(self, *args: Any, **named: Any) -> None:

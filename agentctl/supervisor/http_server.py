@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import socket
-import sys
 import time
 from collections.abc import Generator
 from typing import Any
@@ -17,9 +14,8 @@ import uvicorn.lifespan.off
 import uvicorn.protocols.http.h11_impl
 
 from agentctl.supervisor.app import build_app
-from agentctl.supervisor.processes import ProcessIdentity
 from agentctl.supervisor.supervisor import Supervisor
-from agentctl.wire import Boot, Ready
+from agentctl.wire import Boot
 
 LAST_ANSWERS_S = 2.0
 
@@ -39,7 +35,7 @@ class _LateWebSocket(asyncio.Protocol):
 class Server(uvicorn.Server):
     """uvicorn, told to end by the supervisor: signals, ``/v1/shutdown`` and idleness are one and the same way out."""
 
-    def __init__(self, supervisor: Supervisor, boot: Boot, listener: socket.socket) -> None:
+    def __init__(self, supervisor: Supervisor, boot: Boot) -> None:
         super().__init__(
             uvicorn.Config(
                 build_app(supervisor, boot.token),
@@ -58,20 +54,15 @@ class Server(uvicorn.Server):
         )
         self._supervisor = supervisor
         self._leaving = asyncio.Event()
-        self._listen = boot.listen
-        self._listener = listener
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._supervisor.leave, "terminated")
+        """They are the supervisor's, from before this was imported."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._supervisor.start(self._leave)
-        self._say_ready()
 
     async def main_loop(self) -> None:
         """Sleep until it is time to leave; uvicorn's own loop wakes ten times a second to see whether it is."""
@@ -89,22 +80,3 @@ class Server(uvicorn.Server):
 
     def _leave(self) -> None:
         self._leaving.set()
-
-    def _say_ready(self) -> None:
-        """One line, then stdout is closed for good: the host waits for the line, not for the end of file."""
-        me = ProcessIdentity.of(os.getpid())
-        listen = dict(self._listen)
-        if "port" in listen:
-            listen["port"] = self._listener.getsockname()[1]
-        ready = Ready(
-            pid=os.getpid(),
-            start_ticks=me.start_ticks if me else 0,
-            boot_id=me.boot_id if me else "",
-            listen=listen,
-        )
-        sys.stdout.buffer.write(ready.to_line())
-        sys.stdout.buffer.flush()
-        null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 0)
-        os.dup2(null, 1)
-        os.close(null)

@@ -14,6 +14,7 @@ from agentctl import errors
 from agentctl.wire import Recipe
 
 Json = dict[str, Any]
+_DENIED_HINT = "Allow it beforehand with --permissions or --policy, or let denials pass with --accept-denials."
 EndedBy = Literal["user", "timeout", "stall"]
 
 
@@ -48,14 +49,15 @@ def judge(facts: TurnFacts, recipe: Recipe) -> Json:
 def _outcome(facts: TurnFacts, recipe: Recipe) -> tuple[str, errors.AgentctlError | None]:
     unanswered = any(d["by"] == "timeout" for d in facts.denied)
     if facts.ended_by == "timeout" and not (unanswered and not facts.accept_denials):
-        return "timeout", errors.DeadlineExceeded("The turn reached its time limit and was ended.")
+        said = "The turn reached its time limit and was ended."
+        return "timeout", errors.DeadlineExceeded(said, hint="A longer --timeout gives it more time.")
     if facts.ended_by == "stall":
         return "timeout", errors.TurnStalled("The agent fell silent and the turn was ended.")
     if facts.ended_by == "user":
         return "cancelled", None
     if not facts.accept_denials and any(d["by"] != "user" for d in facts.denied):
         then = {"agent_error": facts.error.to_json()} if facts.error is not None else {}
-        return "denied", errors.PermissionDenied(_denied_text(facts.denied), details=then)
+        return "denied", errors.PermissionDenied(_denied_text(facts.denied), hint=_DENIED_HINT, details=then)
     if facts.error is not None:
         return "failed", facts.error
     return _judge_response(facts, recipe)
@@ -75,9 +77,10 @@ def _judge_response(facts: TurnFacts, recipe: Recipe) -> tuple[str, errors.Agent
             return "failed", failure
     stop = response.get("stopReason")
     if stop == "refusal":
-        return "refused", None
+        return "refused", errors.TurnUnfinished("The agent refused.", hint="Say it in another way.")
     if stop in ("max_tokens", "max_turn_requests"):
-        return "limit", None
+        hint = "Where the session is kept, another message lets it go on."
+        return "limit", errors.TurnUnfinished(f"The agent stopped before it was done: {stop}.", hint=hint)
     if stop == "cancelled" and not facts.denied:
         return "cancelled", None
     return "completed", None

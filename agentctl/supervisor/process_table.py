@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from functools import cache
@@ -89,5 +88,7 @@ def _parse_ps(fields: list[str]) -> Row:
 
 
 def _output(argv: list[str]) -> str:
+    import subprocess  # only where there is no /proc
+
     environ = {**os.environ, "LC_ALL": "C"}
     return subprocess.run(argv, capture_output=True, text=True, env=environ, check=False, timeout=5).stdout

@@ -20,6 +20,7 @@ from agentctl.supervisor.held_back import HeldBack
 from agentctl.supervisor.inbox import Inbox
 from agentctl.supervisor.log.records import without_surrogates
 from agentctl.supervisor.log.session_log import SessionLog
+from agentctl.supervisor.meter import Meter
 from agentctl.supervisor.redaction import Redact
 from agentctl.supervisor.requests import RequestDesk
 from agentctl.supervisor.session_request import SessionRequest
@@ -67,8 +68,7 @@ class Session:
         self.context = "new"
         self.mode_before: str | None = None
         """The mode to go back to after a turn with stricter permissions than the session's."""
-        self.usage: Json | None = None
-        self.cost: Json | None = None
+        self.meter = Meter()
         self.failure: errors.AgentctlError | None = None
         self.is_closed = False
         self.starter = Starter(self, boot, self._stderr_path, redact)
@@ -231,8 +231,8 @@ class Session:
             "configOptions": config.options,
             "modes": config.modes,
             "requests": self.desk.pending,
-            "usage": self.usage,
-            "cost": self.cost,
+            "usage": self.meter.usage,
+            "cost": self.meter.cost,
             "cwd": self.request.cwd,
             "error": self.failure.to_json() if self.failure else None,
         }

@@ -176,6 +176,7 @@ class Starter:
 
             write_fresh_files(Path(self._boot.home), recipe.fresh_files)
         await install_skills(self._boot, recipe, request.cwd)
+        session.meter.agent_started()
         session.agent = agent = await Agent.start(
             recipe,
             session.inbox,

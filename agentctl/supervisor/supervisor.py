@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from agentctl.supervisor.processes import OrphanReaper, ProcessIdentity, end_all
 from agentctl.supervisor.raw.servers import RawServers
 from agentctl.supervisor.redaction import make_redactor
 from agentctl.supervisor.session import Session
-from agentctl.wire import Boot
+from agentctl.wire import SOCKET_DIRECTORY, Boot
 
 if TYPE_CHECKING:
     from agentctl.supervisor.exec.processes import UserProcesses
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 IDLE_TICK_S = 1.0
+SIGN_S = 30.0
+"""How often an active supervisor shows that it lives to those who have no token."""
+
 REMEMBER_S = 1.0
 PROCESSES = "processes"
 """The directory below the log's where the processes of users are noted, each in one of its own."""
@@ -50,6 +54,7 @@ class Supervisor:
 
             self.keeper = Keeper(boot)
         self._last_active = time.monotonic()
+        self._signed_at: float | None = None
         self._exit: Callable[[], None] | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._released = False
@@ -69,6 +74,8 @@ class Supervisor:
     def start(self, exit_: Callable[[], None]) -> None:
         """Begin to watch for idleness; ``exit_`` stops the HTTP server."""
         self._exit = exit_
+        if self._leaving is not None and self._leaving.done():
+            exit_()  # it was told to leave before there was a server to end
         self._reaper.start()
         self._ticker = asyncio.create_task(self._tick())
         if os.path.isdir(os.path.join(self.boot.log_root, PROCESSES)):
@@ -222,6 +229,15 @@ class Supervisor:
             if not self._released:  # or else the host, which waits for us, removes it: we would need 15 ms
                 join_cgroup(os.path.dirname(self.boot.cgroup))  # a group with a process in it cannot be removed
                 remove_cgroup(self.boot.cgroup)
+        self._forget_socket()
+
+    def _forget_socket(self) -> None:
+        """A directory that is for the socket alone lies where nobody would miss it, nor find it."""
+        path = self.boot.listen.get("unix", "")
+        if os.path.basename(os.path.dirname(path)).startswith(SOCKET_DIRECTORY):
+            with suppress(OSError):
+                os.unlink(path)
+                os.rmdir(os.path.dirname(path))
 
     async def _close_sessions(self, reason: str) -> None:
         sessions, self.sessions = list(self.sessions.values()), {}
@@ -239,8 +255,21 @@ class Supervisor:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(IDLE_TICK_S)
+            self._give_sign()
             if self.boot.expires_at is not None and time.time() >= self.boot.expires_at:
                 self.leave("hibernated")
             limit = self.boot.idle_timeout_s
             if limit is not None and self.idle_s() >= limit:
                 self.leave("hibernated")
+
+    def _give_sign(self) -> None:
+        """Have the log's directory bear the time of the last activity, whether or not that left anything in a log:
+        it is all that ``cleanup-orphans`` sees of a sandbox of another state directory's."""
+        if self._signed_at is not None and time.monotonic() - self._signed_at < SIGN_S:
+            return
+        idle_s = self.idle_s()
+        if self._signed_at is None or self._last_active > self._signed_at:
+            active_at = time.time() - idle_s
+            with suppress(OSError):
+                os.utime(self.boot.log_root, (active_at, active_at))
+            self._signed_at = time.monotonic()

@@ -30,6 +30,7 @@ class Message:
     text: str
     attachments: list[Json] = field(default_factory=list)
     timeout_s: float | None = None
+    in_line_s: float | None = None
     request_timeout_s: float | None = None
     accept_denials: bool = False
     permissions: str | None = None
@@ -58,6 +59,7 @@ class Message:
             text=without_surrogates(text),
             attachments=attachments,
             timeout_s=_seconds(body, "timeoutS"),
+            in_line_s=_seconds(body, "inLineS"),
             request_timeout_s=_seconds(body, "requestTimeoutS"),
             accept_denials=bool(body.get("acceptDenials")),
             permissions=_word(body, "permissionMode"),
@@ -73,6 +75,7 @@ class Message:
             "message": self.text,
             "attachments": self.attachments or None,
             "timeoutS": self.timeout_s,
+            "inLineS": self.in_line_s,
             "requestTimeoutS": self.request_timeout_s,
             "stallTimeoutS": self.stall_timeout_s,
             "acceptDenials": self.accept_denials or None,
@@ -116,7 +119,6 @@ class Turn:
         self.facts = TurnFacts(accept_denials=message.accept_denials)
         self.started = time.monotonic()
         self.first_sequence = 0
-        self.cost_before: Json | None = None
         self.task: asyncio.Task[None] | None = None
         self.prompted = False
         self.stalled = False
@@ -144,22 +146,3 @@ class Turn:
     def stop_timers(self) -> None:
         for timer in self._timers:
             timer.cancel()
-
-
-def cost_of_turn(before: Json | None, after: Json | None) -> Json | None:
-    """Agents report the session's cumulative cost: the turn's is the difference, in one and the same currency."""
-    if after is None or not isinstance(after.get("amount"), (int, float)):
-        return None
-    base = before["amount"] if before and before.get("currency") == after.get("currency") else 0
-    return {"amount": round(after["amount"] - base, 6), "currency": after.get("currency"), "source": "usage_update"}
-
-
-def usage_of_turn(response: Json | None) -> Json | None:
-    """The tokens of a prompt response, wherever this agent puts them, with the place named in ``source``."""
-    response = response or {}
-    usage = response.get("usage")
-    if isinstance(usage, dict):
-        return {**usage, "source": "prompt_response"}
-    quota = (response.get("_meta") or {}).get("quota")
-    tokens = quota.get("token_count") if isinstance(quota, dict) else None
-    return {**tokens, "source": "prompt_response._meta.quota"} if isinstance(tokens, dict) else None

@@ -6,7 +6,10 @@ sandbox ends, it stays queued in the log, and the next supervisor is told to tak
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agentctl import errors
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 QUEUE_LIMIT = 100
 _TEXT_CHARS = 200
+_EXPIRED = errors.DeadlineExceeded(
+    "The turn's time was up while it waited in line behind others.",
+    hint="A longer --timeout lets it wait longer; --no-wait leaves it in line.",
+)
 CUT_OFF = errors.SandboxError("The turn was cut off: its sandbox was ended before the agent had answered.")
 
 
@@ -30,6 +37,7 @@ class TurnQueue:
         self._session = session
         self._ended = ended
         self._messages: list[Message] = []
+        self._since: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -60,16 +68,36 @@ class TurnQueue:
             raise self._session.failure
         place = 0 if message.when_busy == "interrupt" else len(self._messages)
         self._messages.insert(place, message)
+        self._count_time(message)
         return place + 1
 
     def next(self) -> Message:
-        """The first one, which is here no more."""
-        return self._messages.pop(0)
+        """The first one, which is here no more; with what is left of its time."""
+        message = self._messages.pop(0)
+        waited_s = time.monotonic() - self._since.pop(message.turn_id)
+        if message.timeout_s is None or message.in_line_s is None:
+            return message
+        return replace(message, timeout_s=max(round(message.timeout_s - waited_s, 3), 0.001))
 
     def cancel(self, turn_id: str) -> None:
         """Take it out: no agent has heard of it, and it ends as cancelled."""
-        self._messages = [message for message in self._messages if message.turn_id != turn_id]
+        self._take_out(turn_id)
         self._end(turn_id, "cancelled")
+
+    def _count_time(self, message: Message) -> None:
+        self._since[message.turn_id] = time.monotonic()
+        if message.in_line_s is not None:
+            asyncio.get_running_loop().call_later(message.in_line_s, self._expire, message.turn_id)
+
+    def _expire(self, turn_id: str) -> None:
+        """Take it out, unless it runs or is over by now: its time was up before anybody had time for it."""
+        if self.position(turn_id) and not self._session.is_closed:
+            self._take_out(turn_id)
+            self._end(turn_id, "timeout", _EXPIRED.to_json())
+
+    def _take_out(self, turn_id: str) -> None:
+        self._messages = [message for message in self._messages if message.turn_id != turn_id]
+        self._since.pop(turn_id, None)
 
     def recover(self) -> None:
         """Take over what an earlier supervisor left, as the request and the log tell: a turn that was cut off ends as
@@ -86,7 +114,10 @@ class TurnQueue:
         for turn_id in {*past.cut, *(interrupted - past.ended)}:
             seen = past.cut[turn_id].ends() if turn_id in past.cut else []
             self._end(turn_id, "interrupted", CUT_OFF.to_json(), seen)
-        self._messages += [message for turn_id, message in queued.items() if turn_id not in self._ended]
+        for message in queued.values():
+            if message.turn_id not in self._ended:
+                self._messages.append(message)
+                self._count_time(message)
 
     def _end(self, turn_id: str, outcome: str, error: Json | None = None, before: Sequence[Draft] = ()) -> None:
         """Write the ``turn.ended`` of a turn that did not run here."""

@@ -12,7 +12,7 @@ from agentctl.supervisor import settings
 from agentctl.supervisor.outcome import EndedBy, judge
 from agentctl.supervisor.stall_watch import StallWatch
 from agentctl.supervisor.transcript import replay_block
-from agentctl.supervisor.turn import CANCEL_GRACE_S, Message, Turn, cost_of_turn, usage_of_turn
+from agentctl.supervisor.turn import CANCEL_GRACE_S, Message, Turn
 from agentctl.supervisor.turn_queue import CUT_OFF, TurnQueue
 
 if TYPE_CHECKING:
@@ -104,7 +104,6 @@ class Turns:
     def _begin(self, message: Message) -> None:
         session = self._session
         turn = self.running = Turn(message)
-        turn.cost_before = session.cost
         metadata = {
             "context": session.context,
             "timeout_s": message.timeout_s,
@@ -126,6 +125,7 @@ class Turns:
             await settings.hold_to(session, agent.client, message.permissions)
             agent.client.check_prompt(message.blocks)
             turn.prompted = True
+            session.meter.prompted()
             limit_s = message.stall_timeout_s
             self._watch.begin(session.request.stall_timeout_s if limit_s is None else limit_s)
             await agent.client.prompt(self._blocks(turn))
@@ -168,7 +168,7 @@ class Turns:
         """Keep what the verdict on the running turn, and the session's usage, will need."""
         for draft in drafts:
             if draft.type == "usage.updated":
-                self._note_usage(draft.data)
+                self._session.meter.heard(draft.data)
         if self.running is None or not isinstance(params, dict) or not isinstance(params.get("update"), dict):
             return
         facts, update = self.running.facts, params["update"]
@@ -182,11 +182,6 @@ class Turns:
                 codex = (update.get("_meta") or {}).get("codex") or {}
                 facts.thread_status = (codex.get("threadStatus") or {}).get("type", facts.thread_status)
                 facts.thread_error = codex.get("error", facts.thread_error)
-
-    def _note_usage(self, data: Json) -> None:
-        session = self._session
-        session.usage = {**(session.usage or {}), **{k: v for k, v in data.items() if k != "cost"}}
-        session.cost = data.get("cost") or session.cost
 
     def answered(self, result: Any) -> None:
         """The prompt's answer was read: the turn ends here and now, since what follows is outside of it.
@@ -214,11 +209,12 @@ class Turns:
         stopped = interrupted or facts.ended_by is not None or facts.error is not None
         told = session.translator.prompt_result(facts.response or {}, None)
         self.note(None, told)
+        usage, cost = session.meter.turn_ended(facts.response)
         summary = {
             **judge(facts, session.recipe),
             "context": session.context,
-            "usage": usage_of_turn(facts.response),
-            "cost": cost_of_turn(turn.cost_before, session.cost),
+            "usage": usage,
+            "cost": cost,
             "duration_ms": turn.duration_ms,
         }
         if interrupted:

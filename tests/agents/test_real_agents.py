@@ -63,7 +63,7 @@ async def session_with_mode(agent: RawAgent, name: str, permissions: Permissions
     return session
 
 
-@pytest.mark.parametrize("name", [*REAL, "gemini", "pi"])
+@pytest.mark.parametrize("name", ["gemini", "pi"])
 async def test_the_installed_agent_answers_with_the_version_of_its_recipe(name, start):
     async with start(name, "allow", "allow_once") as agent:
         answer = await agent.start()
@@ -71,20 +71,17 @@ async def test_the_installed_agent_answers_with_the_version_of_its_recipe(name, 
 
 
 @pytest.mark.parametrize("name", REAL)
-@pytest.mark.parametrize("script", ["[[shell:echo x > made.txt]]", "[[write:{path}|x]]"])
-async def test_under_deny_neither_a_command_nor_an_edit_changes_a_file(name, script, start, project):
+async def test_under_deny_nothing_changes_a_file_and_an_edit_is_asked_for_so_that_the_denial_is_seen(
+    name, start, project
+):
     made = project / "made.txt"
     async with start(name, "deny", "reject_once") as agent:
         session = await session_with_mode(agent, name, "deny", project)
-        await agent.prompt(session, script.replace("{path}", str(made)))
+        await agent.prompt(session, "[[shell:echo x > made.txt]]")
         assert not made.exists()
-
-
-@pytest.mark.parametrize("name", REAL)
-async def test_under_deny_an_edit_is_asked_for_so_that_the_denial_is_seen(name, start, project):
-    async with start(name, "deny", "reject_once") as agent:
-        session = await session_with_mode(agent, name, "deny", project)
-        await agent.prompt(session, f"[[write:{project / 'made.txt'}|x]]")
+        agent.asked.clear()
+        await agent.prompt(session, f"[[write:{made}|x]]")
+        assert not made.exists()
         assert agent.asked
 
 
@@ -110,9 +107,11 @@ async def test_under_accept_edits_an_edit_passes_and_a_command_that_leaves_is_as
 
 
 @pytest.mark.parametrize("name", REAL)
-async def test_under_allow_a_command_may_write_anywhere(name, start, project, tmp_path):
+async def test_the_agent_of_the_recipes_version_may_write_anywhere_under_allow(name, start, project, tmp_path):
     outside = tmp_path / "outside.txt"
     async with start(name, "allow", "allow_once") as agent:
+        answer = await agent.start()
+        assert answer["agentInfo"]["version"] == recipes.load(name).version
         session = await session_with_mode(agent, name, "allow", project)
         await agent.prompt(session, f"[[shell:echo x > {outside}]]")
         assert outside.read_text() == "x\n"
@@ -121,8 +120,8 @@ async def test_under_allow_a_command_may_write_anywhere(name, start, project, tm
 PERMISSIVE = {"bash": "allow", "*": "allow", "edit": {"*": "allow"}}
 
 
-@pytest.mark.parametrize("config", [{"permission": PERMISSIVE}, {"agent": {"build": {"permission": PERMISSIVE}}}])
-async def test_a_configuration_that_allows_everything_does_not_keep_opencode_from_asking(config, start, project):
+async def test_a_configuration_that_allows_everything_does_not_keep_opencode_from_asking(start, project):
+    config = {"permission": PERMISSIVE, "agent": {"build": {"permission": PERMISSIVE}}}
     (project / "opencode.json").write_text(json.dumps(config))
     async with start("opencode", "deny", "reject_once") as agent:
         session = await agent.new_session(project)

@@ -1,4 +1,4 @@
-"""How fast agentctl is: ``python -m tests.bench`` measures it against bare Python and against acpx in one run.
+"""How fast agentctl is: ``python -m tests.bench`` measures it against bare Python, acpx and sandbox-agent in one run.
 
 It judges nothing in CI: machines differ and are shared, so only what two programs take side by side says much.
 """

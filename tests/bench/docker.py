@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -30,6 +29,7 @@ from agentctl.supervisor_client import SupervisorClient
 from agentctl.supervisor_client.files import FilesClient
 from agentctl.supervisor_client.processes import Processes
 from agentctl.wire import Boot
+from tests.bench import proc
 from tests.bench.report import Row, compared
 from tests.bench.samples import figure, interleave
 from tests.bench.workshop import Workshop
@@ -124,9 +124,7 @@ def _ready(runner: asyncio.Runner, made: _Maker, api: docker.APIClient, image: s
 
     series = interleave([ours, bare], runs)
     yield compared("docker: create to ready", *series, peer_name="bare container", goal=READY_MS)
-    yield compared(
-        "docker: create to ready, by ratio", *series, peer_name="bare container", goal=READY_RATIO, goal_is_ratio=True
-    )
+    yield compared("docker: create to ready, by ratio", *series, peer_name="bare container", times_peer=READY_RATIO)
 
 
 def _many(runner: asyncio.Runner, made: _Maker, api: docker.APIClient, image: str) -> Iterator[Row]:
@@ -178,23 +176,7 @@ def _bare_many_s(api: docker.APIClient, image: str) -> float:
 
 def _pss_mb(container: str) -> float:
     """Of the container's processes and of the engine's process that watches over it."""
-    return sum(_pss_of(pid) for pid in os.listdir("/proc") if pid.isdecimal() and _belongs(pid, container))
-
-
-def _belongs(pid: str, container: str) -> bool:
-    return container in _read(f"/proc/{pid}/cgroup") or container in _read(f"/proc/{pid}/cmdline")
-
-
-def _pss_of(pid: str) -> float:
-    lines = _read(f"/proc/{pid}/smaps_rollup").splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""
+    return sum(map(proc.pss_mb, proc.running(container, parts=("cgroup", "cmdline"))))
 
 
 def _inside(runner: asyncio.Runner, made: _Maker, api: docker.APIClient, shop: Workshop) -> Iterator[Row]:

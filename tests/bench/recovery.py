@@ -1,73 +1,72 @@
-"""A killed supervisor: how long until the next turn's first event, with and without the agent's own start."""
+"""A killed supervisor, or acpx's process in its place: how long until the next turn speaks."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import count
 
-from agentctl.model import SessionSpec
-from agentctl.ops import sessions, turns
-from agentctl.ops.app import App
-from agentctl.paths import StatePaths
 from agentctl.supervisor.processes import ProcessIdentity
-from tests.bench.report import Row
-from tests.bench.samples import figure
+from tests.bench import proc
+from tests.bench.report import Row, compared
+from tests.bench.samples import interleave
 from tests.bench.workshop import Workshop
 
 GOAL_MS = 500.0
+TIMES_ACPX = 0.5
+SESSION = "killed"
 INITIALIZE = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":1}}\n'
 
 
 def rows(shop: Workshop) -> Iterator[Row]:
-    times = asyncio.run(_recoveries(shop))
-    agent_ms = min(_agent_ms(shop) for _ in range(shop.runs))
-    yield Row(
-        name="supervisor killed to the next turn's first event, without the agent's start",
-        unit="ms",
-        ours=figure([t - agent_ms for t in times]),
-        goal=GOAL_MS,
-    )
+    """As whole commands, from their start; the agent loads its own session."""
+    rounds = count()
+    shop.run(shop.agentctl("sessions", "create", SESSION, "--agent-command", shop.stub))
+    contestants = [lambda: _ours_ms(shop, next(rounds)), lambda: _agent_ms(shop)]
+    if shop.acpx:
+        shop.run(shop.acpx_agent("sessions", "new", "--name", SESSION))
+        shop.run(shop.acpx_prompt(SESSION, "hello"))
+        contestants.append(lambda: _acpx_ms(shop, next(rounds)))
+    ours, agent, *acpx = interleave(contestants, shop.runs)
+    shop.run(shop.agentctl("sessions", "delete", "--yes", SESSION))
+    if shop.acpx:
+        shop.run(shop.acpx_agent("sessions", "close", SESSION))
+    net = [whole - start for whole, start in zip(ours, agent, strict=True)]
+    yield compared("supervisor killed: to the next turn's text, without the agent's start", net, None, goal=GOAL_MS)
+    if acpx:
+        name = "supervisor killed: to the next turn's text"
+        yield compared(name, ours, acpx[0], peer_name="acpx prompt, its owner killed", times_peer=TIMES_ACPX)
 
 
-async def _recoveries(shop: Workshop) -> list[float]:
-    with App(StatePaths(shop.state), shop.env) as app:
-        session = await sessions.create(app, SessionSpec(agent="mock", cwd=str(shop.directory)))
-        try:
-            return [await _recovery_ms(app, session.id) for _ in range(shop.runs)]
-        finally:
-            await sessions.delete(app, session.id)
+def _ours_ms(shop: Workshop, number: int) -> float:
+    _kill(shop.supervisor(SESSION))
+    argv = shop.agentctl("sessions", "stream", SESSION, f"@say=back-{number}.", "--json")
+    return shop.first_ms(argv, b'"item.delta"', b"back-%d." % number)
 
 
-async def _recovery_ms(app: App, session_id: str) -> float:
-    await _kill(app, session_id)
-    begun = time.perf_counter()
-    first = 0.0
-    async with turns.open_turn(app, session_id, turns.Message(text="hello")) as turn:
-        async for _ in turn:
-            first = first or time.perf_counter()
-    return (first - begun) * 1000
+def _acpx_ms(shop: Workshop, number: int) -> float:
+    [owner] = proc.running("\0__queue-owner\0", f"HOME={shop.directory}\0")
+    _kill(owner)
+    argv = shop.acpx_prompt(SESSION, f"@say=back-{number}.")
+    return shop.first_ms(argv, b"agent_message_chunk", b"back-%d." % number)
 
 
-async def _kill(app: App, session_id: str) -> None:
-    sandbox = app.store.sandbox(app.store.session(session_id).sandbox_id or "")
-    assert sandbox is not None
-    supervisor = ProcessIdentity.of(sandbox.handle["pid"])
-    assert supervisor is not None
-    os.kill(supervisor.pid, signal.SIGKILL)
-    while supervisor.is_alive():
-        await asyncio.sleep(0.001)
+def _kill(pid: int) -> None:
+    process = ProcessIdentity.of(pid)
+    assert process is not None
+    os.kill(pid, signal.SIGKILL)
+    while process.is_alive():
+        time.sleep(0.001)
 
 
 def _agent_ms(shop: Workshop) -> float:
     """From the agent's start to its answer to initialize."""
     begun = time.perf_counter()
     agent = subprocess.Popen(
-        shop.stub, shell=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=shop.env, cwd=Path(shop.directory)
+        shop.stub, shell=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=shop.env, cwd=shop.directory
     )
     assert agent.stdin is not None
     assert agent.stdout is not None

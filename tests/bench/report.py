@@ -8,9 +8,10 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.peers import ACPX_VERSION, NODE_VERSION
+from tests.bench.peers import ACPX_VERSION, NODE_VERSION, SANDBOX_AGENT_VERSION
 from tests.bench.samples import Figure, figure, ratio
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ HEADINGS = ("what", "ours", "min", "peer", "its", "min", "ratio", "goal", "met")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One figure. ``goal`` is an upper bound: of the ratio to the peer where ``goal_is_ratio``, else of our median."""
+    """One figure. ``goal`` is an upper bound of our median, ``times_peer`` of the ratio to the peer."""
 
     name: str
     unit: str
@@ -30,20 +31,24 @@ class Row:
     peer: Figure | None = None
     ratio: float | None = None
     goal: float | None = None
-    goal_is_ratio: bool = False
+    times_peer: float | None = None
 
     @property
     def met(self) -> bool | None:
-        """None without a goal, or without the peer that it speaks of."""
-        value = self.ratio if self.goal_is_ratio else self.ours.median
-        return None if self.goal is None or value is None else value <= self.goal
+        """Whether every goal is; None without one, or without the peer that it speaks of."""
+        judged = [
+            value <= bound
+            for value, bound in ((self.ours.median, self.goal), (self.ratio, self.times_peer))
+            if value is not None and bound is not None
+        ]
+        return all(judged) if judged else None
 
     @property
-    def _goal_unit(self) -> str:
-        return "x" if self.goal_is_ratio else self.unit
+    def _goals(self) -> list[tuple[float, str]]:
+        return [(b, unit) for b, unit in ((self.goal, self.unit), (self.times_peer, "x")) if b is not None]
 
     def cells(self) -> tuple[str, ...]:
-        bound = f"<= {self.goal:g} {self._goal_unit}" if self.goal is not None else "-"
+        bound = ", ".join(f"<= {at_most:g} {unit}" for at_most, unit in self._goals) or "-"
         return (
             self.name,
             f"{_short(self.ours.median)} {self.unit}",
@@ -66,7 +71,7 @@ class Row:
             "ours": _rounded(self.ours),
             "peer": {"name": self.peer_name, **_rounded(self.peer)} if self.peer else None,
             "ratio": None if self.ratio is None else round(self.ratio, 3),
-            "goal": None if self.goal is None else {"at_most": self.goal, "of": self._goal_unit},
+            "goals": [{"at_most": at_most, "of": unit} for at_most, unit in self._goals],
             "met": self.met,
         }
 
@@ -79,18 +84,19 @@ def compared(
     unit: str = "ms",
     peer_name: str | None = None,
     goal: float | None = None,
-    goal_is_ratio: bool = False,
+    times_peer: float | None = None,
 ) -> Row:
-    """A row of two series that were measured in turn; ``theirs`` is None where there is no peer."""
+    """A row of two series that were measured in turn; ``theirs`` is None where there is no peer. There is no ratio to
+    a peer's nothing."""
     return Row(
         name=name,
         unit=unit,
         ours=figure(ours),
         peer_name=peer_name if theirs else None,
         peer=figure(theirs) if theirs else None,
-        ratio=ratio(ours, theirs) if theirs else None,
+        ratio=ratio(ours, theirs) if theirs and all(theirs) else None,
         goal=goal,
-        goal_is_ratio=goal_is_ratio,
+        times_peer=times_peer,
     )
 
 
@@ -109,10 +115,12 @@ class Report:
         self.about = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "system": f"{platform.system()} {platform.machine()}",
+            "processor": _processor(),
             "cpus": os.cpu_count(),
+            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
             "load_average": {"before": self.load_before, "after": os.getloadavg()},
             "python": platform.python_version(),
-            "peers": {"acpx": ACPX_VERSION, "node": NODE_VERSION} if shop.acpx else {},
+            "peers": _peers(shop),
         }
 
     def json(self) -> str:
@@ -123,12 +131,30 @@ class Report:
         widths = [max(len(cells[column]) for cells in table) for column in range(len(HEADINGS))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) for cells in table]
         before, after = (" ".join(f"{value:.1f}" for value in self.about["load_average"][at]) for at in _TIMES)
-        about = f"{self.about['cpus']} CPUs, load {before} before and {after} after, Python {self.about['python']}"
+        machine = (
+            f"{self.about['date']}, {self.about['cpus']} x {self.about['processor']}, Python {self.about['python']}"
+        )
+        load = f", load {before} before and {after} after"
         peers = "".join(f", {name} {version}" for name, version in self.about["peers"].items())
-        return "\n".join([about + peers, "", *(line.rstrip() for line in lines)])
+        return "\n".join([machine + peers + load, "", *(line.rstrip() for line in lines)])
 
 
 _TIMES = ("before", "after")
+
+
+def _processor() -> str:
+    """Its name, where Linux says it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _peers(shop: Workshop) -> dict[str, str]:
+    acpx = {"acpx": ACPX_VERSION, "node": NODE_VERSION} if shop.acpx else {}
+    return acpx | ({"sandbox-agent": SANDBOX_AGENT_VERSION} if shop.sandbox_agent else {})
 
 
 def _short(value: float) -> str:

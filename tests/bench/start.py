@@ -1,4 +1,4 @@
-"""How long the commands take that do nothing: against an interpreter that does nothing."""
+"""How long the commands take that do nothing: against an interpreter that does nothing, and against acpx's own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from tests.bench.report import Row, compared
 from tests.bench.samples import interleave
 from tests.bench.workshop import Workshop
 
+TIMES_PYTHON = {"--version": 2.0, "--help": 9.0}
+TIMES_ACPX = 0.5
+
 
 def rows(shop: Workshop) -> Iterator[Row]:
-    for option, goal in (("--version", 2), ("--help", 9)):
-        ours, bare = interleave(
-            [
-                lambda option=option: shop.run(shop.agentctl(option)).wall_ms,
-                lambda: shop.run([sys.executable, "-c", "pass"]).wall_ms,
-            ],
-            shop.runs,
-        )
-        yield compared(f"agentctl {option}", ours, bare, peer_name="python -c pass", goal=goal, goal_is_ratio=True)
+    for option, times_python in TIMES_PYTHON.items():
+        commands = [shop.agentctl(option), [sys.executable, "-c", "pass"]]
+        if shop.acpx:
+            commands.append([*shop.acpx, option])
+        contestants = [lambda argv=argv: shop.run(argv).wall_ms for argv in commands]
+        ours, bare, *acpx = interleave(contestants, shop.runs)
+        yield compared(f"agentctl {option}", ours, bare, peer_name="python -c pass", times_peer=times_python)
+        if acpx:
+            yield compared(f"agentctl {option}", ours, acpx[0], peer_name=f"acpx {option}", times_peer=TIMES_ACPX)

@@ -1,4 +1,4 @@
-"""A message to a session that lives: how long the command lingers after the turn's end, and what an update costs it.
+"""A message to a session that lives: the command's time, how long it lingers after the turn's end, an update's cost.
 
 Our turn ends where the log says so, by its ``turn.ended``; acpx keeps no such time, so its turn ends, kindly, when the
 answer is on its stdout.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import time
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -19,28 +18,44 @@ from tests.bench.workshop import Workshop
 SESSION = "bench"
 TAIL_GOAL_MS = 50.0
 CPU_GOAL_MS = 3.0
+TIMES_ACPX = 0.5
 FEW = 3
 
 
 def rows(shop: Workshop) -> Iterator[Row]:
     shop.run(shop.agentctl("sessions", "create", SESSION, "--agent-command", shop.stub))
     if shop.acpx:
-        shop.run(_acpx(shop, "sessions", "new", "--name", SESSION))
+        shop.run(shop.acpx_agent("sessions", "new", "--name", SESSION))
     try:
+        yield _whole(shop, FEW)
         for updates in (FEW, 2_000):
             yield _tail(shop, updates)
         for updates in (2_000, 20_000):
             yield _cpu(shop, updates)
     finally:
         if shop.acpx:
-            shop.run(_acpx(shop, "sessions", "close", SESSION))
+            shop.run(shop.acpx_agent("sessions", "close", SESSION))
         shop.run(shop.agentctl("sessions", "delete", "--yes", SESSION))
+
+
+def _whole(shop: Workshop, updates: int) -> Row:
+    contestants = [lambda: shop.run(_stream(shop, updates)).wall_ms]
+    if shop.acpx:
+        contestants.append(lambda: shop.run(_prompt(shop, updates)).wall_ms)
+    ours, *theirs = interleave(contestants, shop.runs)
+    return compared(
+        f"warm stream, {updates:,} updates",
+        ours,
+        theirs[0] if theirs else None,
+        peer_name="acpx prompt",
+        times_peer=TIMES_ACPX,
+    )
 
 
 def _tail(shop: Workshop, updates: int) -> Row:
     contestants = [lambda: _our_tail_ms(shop, updates)]
     if shop.acpx:
-        contestants.append(lambda: _acpx_tail_ms(shop, updates))
+        contestants.append(lambda: shop.lingers_ms(_prompt(shop, updates), b'"stopReason"'))
     ours, *theirs = interleave(contestants, shop.runs)
     return compared(
         f"warm stream, {updates:,} updates: turn's end to exit",
@@ -48,6 +63,7 @@ def _tail(shop: Workshop, updates: int) -> Row:
         theirs[0] if theirs else None,
         peer_name="acpx prompt",
         goal=TAIL_GOAL_MS,
+        times_peer=TIMES_ACPX,
     )
 
 
@@ -58,16 +74,6 @@ def _our_tail_ms(shop: Workshop, updates: int) -> float:
     ended = next(line for line in reversed(written.read_bytes().splitlines()) if b'"type":"turn.ended"' in line)
     at = datetime.fromisoformat(json.loads(ended)["time"]).timestamp()
     return (sample.ended_at - at) * 1000
-
-
-def _acpx_tail_ms(shop: Workshop, updates: int) -> float:
-    argv = _acpx(shop, "--format", "json", "prompt", "-s", SESSION, f"@chunks={updates}")
-    with shop.piped(argv) as process:
-        assert process.stdout is not None
-        at = next(time.perf_counter() for line in process.stdout if b'"stopReason"' in line)
-        process.stdout.read()
-        process.wait()
-        return (time.perf_counter() - at) * 1000
 
 
 def _cpu(shop: Workshop, updates: int) -> Row:
@@ -96,9 +102,4 @@ def _stream(shop: Workshop, updates: int) -> list[str]:
 
 
 def _prompt(shop: Workshop, updates: int) -> list[str]:
-    return _acpx(shop, "--format", "json", "prompt", "-s", SESSION, f"@chunks={updates}")
-
-
-def _acpx(shop: Workshop, *args: str) -> list[str]:
-    assert shop.acpx is not None
-    return [*shop.acpx, "--agent", shop.stub, *args]
+    return shop.acpx_prompt(SESSION, f"@chunks={updates}")

@@ -17,6 +17,7 @@ class Terminal:
 
     def __init__(self, argv: Sequence[str], *, rows: int = 24, columns: int = 80, env: dict[str, str] | None = None):
         environment = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **(env or {})}
+        environment.setdefault("AGENTCTL_PAGER", "")  # which would wait for a key
         self.child = pexpect.spawn(
             argv[0], list(argv[1:]), env=environment, dimensions=(rows, columns), timeout=20, encoding=None, echo=True
         )
@@ -64,6 +65,11 @@ class Terminal:
                 break
         self.child.wait()
         return self.child.exitstatus if self.child.exitstatus is not None else 128 + self.child.signalstatus
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Make the window another size. Unlike most terminals, this one does not wrap again what is there already."""
+        self._screen.resize(rows, columns)
+        self.child.setwinsize(rows, columns)
 
     def modes(self) -> list[object]:
         """How the terminal is set (echo, line editing)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import shutil
@@ -9,12 +10,15 @@ import signal
 import socket
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from agentctl.ops import orphans
 from agentctl.ops.app import App
 from agentctl.paths import StatePaths
+from agentctl.providers.lookup import open_provider
 from tests.cli.running import agentctl, alive
 from tests.cli.watching import Watched, supervisor_pid
 from tests.docker.support import clear, everything_of, installation
@@ -62,8 +66,6 @@ def sandboxes_left(name: str) -> list[str]:
         with App.open() as app:
             return [one.sandbox_id async for one in app.provider(name).find_by_labels({})]
 
-    import asyncio
-
     return asyncio.run(found())
 
 
@@ -91,7 +93,12 @@ def test_what_is_young_or_of_another_origin_or_wanted_is_left(provider, orphan):
     agentctl("sessions", "delete", "--yes", "kept")
 
 
-def test_a_volume_goes_only_when_volumes_are_asked_for(provider, orphan):
+def volumes_in(done) -> list[tuple[str, str]]:
+    return [(one["action"], one["reason"]) for one in done.data["orphans"] if one["kind"] == "volume"]
+
+
+def test_a_volume_goes_only_when_volumes_are_asked_for_and_no_store_wants_it(provider, orphan):
+    assert volumes_in(cleanup(*OLD, "--volumes", "--yes")) == []
     with App.open() as app:
         app.store.delete_volume(provider, "default")
     [kept] = [one for one in cleanup(*OLD, "--yes").data["orphans"] if one["kind"] == "volume"]
@@ -99,6 +106,77 @@ def test_a_volume_goes_only_when_volumes_are_asked_for(provider, orphan):
     [gone] = [one for one in cleanup(*OLD, "--yes", "--volumes").data["orphans"] if one["kind"] == "volume"]
     assert gone["action"] == "deleted"
     assert [one for one in cleanup(*OLD, "--volumes").data["orphans"] if one["kind"] == "volume"] == []
+
+
+def test_a_volume_of_another_state_directory_is_found_by_its_origin_and_left_while_it_may_be_used(
+    docker, docker_api, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("AGENTCTL_ORIGIN", "shared")
+    theirs = {"AGENTCTL_STATE_DIR": str(tmp_path / "theirs")}
+    their_installation = installation(StatePaths(tmp_path / "theirs"))
+    try:
+        assert agentctl("sandboxes", "create", "--id", "box", "--volume", "data", env=theirs).code == 0
+        unsure = ("skipped", "whether it is in use cannot be told")
+        assert unsure in volumes_in(cleanup(*OLD, "--volumes", "--yes"))
+        assert agentctl("sandboxes", "delete", "--yes", "box", env=theirs).code == 0
+        shown = cleanup(*OLD)
+        [about] = [one for one in shown.data["orphans"] if one["kind"] == "volume"]
+        name = f"agentctl-{their_installation}-data"
+        assert (about["action"], about["id"], bool(about["owner"])) == ("kept", name, True)
+        assert volumes_in(cleanup(*OLD, "--volumes", "--yes")) == [("deleted", "")]
+        assert everything_of(docker_api, their_installation) == ([], [])
+    finally:
+        clear(docker_api, their_installation)
+
+
+def test_a_volume_of_another_origin_in_the_same_state_directory_is_left():
+    assert agentctl("volumes", "create", "kept", env={"AGENTCTL_ORIGIN": "theirs"}).code == 0
+    with App.open() as app:
+        app.store.delete_volume("unix_local", "kept")
+        (app.paths.volumes / "old").mkdir()  # as an older agentctl made it
+    told = cleanup(*OLD, "--origin", "ours", "--volumes", "--yes").data["orphans"]
+    assert [one["id"] for one in told if one["kind"] == "volume"] == ["old"]
+    told = cleanup(*OLD, "--origin", "theirs", "--volumes", "--yes").data["orphans"]
+    assert [(one["id"], bool(one["owner"])) for one in told if one["kind"] == "volume"] == [("kept", True)]
+    with App.open() as app:
+        left = [*app.paths.volumes.iterdir(), *(app.paths.root / "volume-labels").iterdir()]
+    assert left == []
+
+
+def test_what_is_wanted_again_is_left_and_what_is_gone_meanwhile_counts_as_deleted(provider):
+    """Each is looked at once more right before it is deleted."""
+    lost = {}
+    with App.open() as app:
+        for name in ("one", "two", "three"):
+            assert agentctl("sandboxes", "create", "--id", name).code == 0
+            sandbox = app.store.named_sandbox(name)
+            app.store.delete_sandbox(sandbox.id)
+            lost[sandbox.id] = sandbox
+        told: list[str] = []
+
+        def hear(orphan: orphans.Orphan) -> None:
+            told.append(orphan.sandbox_id)
+            if told == [orphan.sandbox_id]:
+                app.store.put_sandbox(lost[next(one for one in lost if one not in told)])
+                remove_elsewhere(app.paths, lost[[one for one in lost if one not in told][1]])
+
+        wanted = orphans.Sweep(origin=app.origin, providers=(provider,), older_than_s=0.01, delete=True)
+        found = asyncio.run(orphans.sweep(app, wanted, hear))
+        by_id = {one.sandbox_id: (one.action, one.reason) for one in found if one.kind == "sandbox"}
+        rest = [by_id[one] for one in lost if one != told[0]]
+        assert (by_id[told[0]], rest) == (("deleted", ""), [("skipped", "it is in use again"), ("deleted", "")])
+        [again] = sandboxes_left(provider)
+    assert agentctl("sandboxes", "delete", "--yes", again).code == 0
+
+
+def remove_elsewhere(paths, sandbox) -> None:
+    """As another process would."""
+
+    def remove() -> None:
+        asyncio.run(open_provider(sandbox.provider, paths).remove(sandbox.handle))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(remove).result(30)
 
 
 @pytest.mark.parametrize("origin", ["", "*", "prod?"])

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from agentctl.config import READERS
+from agentctl.config_files import HARMLESS
 from tests.cli.running import agentctl
 
 IMAGE_AND_MORE = 'agent = "mock"\nimage = "a"\npermissions = "allow"\n[presets.quick]\nmodel = "small"\n'
@@ -98,6 +100,30 @@ def test_variables_go_before_the_project_which_goes_before_the_user(home, projec
     assert settings(project)["agent"][0] == "mock"
     monkeypatch.setenv("AGENTCTL_AGENT", "codex")
     assert settings(project)["agent"] == ("codex", "AGENTCTL_AGENT")
+
+
+def test_every_layer_is_told_as_the_origin_of_what_it_sets(home, project, monkeypatch):
+    home.mkdir(parents=True)
+    (home / "config.toml").write_text('model = "users"\nagent = "users"\ntimeout = "5m"\n')
+    monkeypatch.setenv("AGENTCTL_MODE", "plan")
+    done = agentctl("config", "show", "--origin", "--database-url", "postgresql://me:geheim@h/d", cwd=project)
+    rows = dict(line.split("\t", 1) for line in done.out.splitlines())
+    assert rows["provider"] == "unix_local\tdefault"
+    assert rows["model"] == f"users\t{home}/config.toml:1"
+    assert rows["agent"] == f"mock\t{project}/agentctl.toml:1"
+    assert rows["mode"] == "plan\tAGENTCTL_MODE"
+    assert rows["database_url"].endswith("\tflag")
+    assert "geheim" not in done.out + done.err
+    made = agentctl("sessions", "create", "--no-provision", "--mode", "code", "--json", cwd=project).data
+    assert (made["mode"], made["model"], made["agent"]) == ("code", "users", "mock")
+
+
+def test_all_that_could_do_harm_is_ignored_in_a_project_that_is_not_trusted(home, project):
+    harmful = {key: "deny" if key == "permissions" else "5m" for key in READERS if key not in HARMLESS}
+    (project / "agentctl.toml").write_text("".join(f'{key} = "{value}"\n' for key, value in harmful.items()))
+    done = agentctl("config", "show", "--json", cwd=project)
+    assert f"{', '.join(harmful)} ignored" in done.err
+    assert {about["origin"] for about in done.data} == {"default"}
 
 
 def test_a_misspelt_key_of_a_project_is_an_error_with_its_line(home, project):

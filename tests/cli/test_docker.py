@@ -1,6 +1,7 @@
 """``--provider docker`` as a user meets it."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,15 @@ def test_a_message_is_answered_in_a_container_and_nothing_is_left_that_nobody_as
     assert everything_of(docker_api, docker) == ([], [f"agentctl-{docker}-asked-for"])
     assert agentctl("run", *given, "--workspace", "kept", '@sh!="echo > note"', "--permissions", "allow").code == 0
     assert f"agentctl-{docker}-default" in everything_of(docker_api, docker)[1], "a workspace was asked for"
+
+
+def test_of_throw_away_runs_at_once_the_last_takes_the_volume_along(docker, docker_api, docker_image):
+    given = ("run", "--provider", "docker", "--image", docker_image, "--agent", "mock")
+    for delays in ((0, 0), (0, 0.3), (0.3, 0)):
+        with ThreadPoolExecutor(2) as pool:
+            for done in pool.map(lambda delay: agentctl(*given, f"@delay={delay}"), delays):
+                assert done.code == 0, done
+        assert everything_of(docker_api, docker) == ([], [])
 
 
 def test_an_agents_commands_run_as_the_agents_user_in_its_home(docker, docker_image, monkeypatch):

@@ -145,18 +145,3 @@ def test_an_interrupted_put_leaves_nothing(work, project):
     assert process.stdout is not None
     process.stdout.close()
     assert os.listdir(project) == []
-
-
-def test_the_meter_speaks_after_half_a_second_and_leaves_no_trace(monkeypatch, capsys):
-    from agentctl.cli import cp
-    from agentctl.cli.output import Output
-
-    monkeypatch.setattr(cp, "is_terminal", lambda stream: True)
-    now = [100.0]
-    monkeypatch.setattr(cp.time, "monotonic", lambda: now[0])
-    with cp.Meter(Output()) as meter:
-        meter.moved(1_000, 50_000_000)
-        now[0] += 0.6
-        meter.moved(12_300_000, 50_000_000)
-        meter.moved(12_400_000, 50_000_000)
-    assert capsys.readouterr().err == "\rCopied 12.3 MB of 50.0 MB …\x1b[K\r\x1b[K"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from agentctl.cli import complete
 from agentctl.ops.app import App
 from tests.cli.running import agentctl
 
@@ -43,8 +42,3 @@ def test_the_last_session_is_the_one_that_somebody_used_not_one_that_was_looked_
     assert sent.code == 0, sent
     waited = agentctl("sessions", "wait", "@last", "--for", "turn-ended", "--turn", sent.out.strip())
     assert waited.code == 0, waited
-
-
-def test_the_shell_completes_the_last_session(session):
-    assert [name for name, _ in complete.sessions("@l")] == ["@last"]
-    assert [name for name, _ in complete.sessions("")] == [session]

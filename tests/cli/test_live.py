@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from agentctl.cli.cells import width
 from tests.cli.running import agentctl
 
 
@@ -17,11 +18,50 @@ def test_the_answer_streams_into_the_terminal(terminal):
     assert screen.lines[-1].startswith("Done · ") or "Done · " in screen.text.splitlines()[-1]
 
 
+def test_the_view_follows_the_size_of_the_terminal_while_it_runs(terminal, tmp_path):
+    prose = "長い文章はここで折り返します 🎉 and some more words of prose. " * 4
+    gates = ("wider", "narrower")
+    for gate in gates:
+        os.mkfifo(tmp_path / gate)
+    message = " ".join(f'@say="\n\n{prose}" @sh!="cat {gate}"' for gate in gates) + f' @say="\n\n{prose}"'
+    screen = terminal("run", "--agent", "mock", "-p", "allow", "--cwd", str(tmp_path), message, rows=60)
+    paragraphs = {}
+    for columns, gate in ((80, "wider"), (200, "narrower")):
+        screen.wait_for(f"● cat {gate}")
+        screen.wait_for("Ctrl-C cancels")
+        paragraphs[columns] = prose_of(screen)[-1]
+        screen.resize(60, 200 if columns == 80 else 40)
+        (tmp_path / gate).write_text("")
+    assert screen.finish() == 0
+    paragraphs[40] = prose_of(screen)[-1]
+    for columns, lines in paragraphs.items():
+        assert "".join("".join(lines).split()) == "".join(prose.split())
+        assert columns - 25 < max(map(width, lines)) < columns
+    assert [line for line in screen.lines if "cat " in line] == ["✓ cat wider", "✓ cat narrower"]
+    assert "Done · " in screen.text
+    assert "Ctrl-C" not in screen.text
+
+
+def prose_of(screen):
+    """The paragraphs of prose on the screen, as lists of lines."""
+    found, before = [], ""
+    for line in screen.lines:
+        if "長い文章" in line and not before:
+            found.append([])
+        if found and line and not line.startswith(("✓", "●", "sh:", "Working", "Done")):
+            found[-1].append(line)
+        before = line
+    return found
+
+
 def test_a_dumb_terminal_gets_plain_text(terminal):
-    screen = terminal("run", "--agent", "mock", "Hello", env={"TERM": "dumb"})
+    screen = terminal("run", "--agent", "mock", "@diff Hello", env={"TERM": "dumb"})
+    screen.wait_for("d details")
+    assert "+new line" in screen.text
+    screen.send("y")
     assert screen.finish() == 0
     assert b"\x1b" not in screen.raw
-    assert "mock: Hello" in screen.text
+    assert "permission: allow-once" in screen.text
 
 
 @pytest.mark.parametrize(
@@ -46,15 +86,19 @@ def test_a_persons_own_no_is_only_counted(terminal):
     assert "Done, with 1 denied" in screen.text
 
 
-def test_the_diff_of_an_edit_is_shown_before_it_is_allowed(terminal):
-    screen = terminal("run", "--agent", "mock", "@diff")
+@pytest.mark.parametrize(("columns", "env"), [(80, {}), (200, {"NO_COLOR": "1"})])
+def test_the_diff_of_an_edit_is_shown_before_it_is_allowed(terminal, columns, env):
+    screen = terminal("run", "--agent", "mock", "@diff=価格🎉.py", columns=columns, env=env)
     screen.wait_for("d details")
+    assert "価格🎉.py" in screen.text.replace("\n", "")
     assert "-old line" in screen.text
     assert "+new line" in screen.text
+    assert (b"\x1b[32m" in screen.raw) is not bool(env)
     screen.send("d")
     screen.wait_for('"path"')
     screen.send("y")
     assert screen.finish() == 0
+    assert screen.text.count("+new line") == 2  # before the answer, and in the details: not once more after it
 
 
 @pytest.mark.slow
@@ -147,6 +191,8 @@ def test_the_second_ctrl_c_kills_the_agent(terminal):
     screen.wait_for("Working …")
     screen.send("\x03")
     screen.wait_for("Once more kills the agent")
+    screen.wait_for("Still waiting for the agent")
+    assert "Ctrl-C cancels" not in screen.text
     started = time.monotonic()
     screen.send("\x03")
     assert screen.finish() == 130
@@ -222,15 +268,6 @@ def test_a_list_fits_the_terminal(terminal, session):
     assert screen.finish() == 0
     assert all(len(line) <= 50 for line in screen.lines)
     assert "NAME" in screen.text
-
-
-def test_the_transcript_is_drawn_on_a_terminal(terminal, session):
-    agentctl("sessions", "send", session, '@say="Hello **you**" @tool')
-    screen = terminal("sessions", "transcript", session)
-    assert screen.finish() == 0
-    assert "› @say=" in screen.text
-    assert "Hello you" in screen.text
-    assert "✓" in screen.text
 
 
 @pytest.mark.parametrize("args", [("run", "--agent", "mock", "-"), ("sessions", "delete", "work")])

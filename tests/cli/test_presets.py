@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from agentctl.cli import complete
 from agentctl.cli.output import Output
 from agentctl.cli.sandbox_options import PlaceOptions
 from agentctl.cli.spec_file import merged
@@ -100,12 +99,6 @@ def test_a_sandbox_takes_a_preset_whose_keys_it_has(settings):
     assert place.label == ["team=web"]
     with pytest.raises(UsageError, match="there is no key 'agent' in a preset for 'sandboxes create'"):
         merged(None, "sandboxes create", (place,), Output(), preset="review", print_config=False)
-
-
-def test_the_shell_completes_names_of_presets(settings):
-    assert complete.presets("re") == [("review", str(settings / "config.toml"))]
-    (settings / "config.toml").write_text("not TOML")
-    assert complete.presets("") == []
 
 
 def test_every_command_that_creates_shows_the_preset_merged(settings):

@@ -22,6 +22,7 @@ def root(tmp_path):
 def test_everything_is_written(root):
     pages = sorted(p.name for p in (root / "man").iterdir())
     assert pages == sorted(["agentctl.1", *(f"agentctl-{name}.1" for name in RootGroup.table)])
+    assert (root / "agentctl" / "cli" / "command_table.py").exists()
     assert sorted(p.name for p in (root / "completions").iterdir()) == [
         "agentctl.bash",
         "agentctl.fish",
@@ -52,36 +53,3 @@ def test_what_is_written_does_not_depend_on_the_terminal(root):
     odd = {**os.environ, "COLUMNS": "40", "FORCE_COLOR": "1", "AGENTCTL_PROVIDER": "docker", "TERM": "dumb"}
     check = [sys.executable, "-m", "agentctl.cli.reference", "--check", str(root)]
     assert subprocess.run(check, env=odd, check=False).returncode == 0
-
-
-def _complete(words, environ):
-    # what the bash script sends
-    done = subprocess.run(
-        [sys.executable, "-c", "from agentctl.cli.entry import main; main()"],
-        env={
-            **os.environ,
-            **environ,
-            "_AGENTCTL_COMPLETE": "complete_bash",
-            "COMP_WORDS": " ".join(words),
-            "COMP_CWORD": str(len(words) - 1),
-        },
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.split()
-
-
-def test_the_shell_completes_commands_options_agents_and_sessions(session):
-    assert "sessions" in _complete(["agentctl", "s"], {})
-    assert "send-message" in _complete(["agentctl", "sessions", "send"], {})
-    assert "--permissions" in _complete(["agentctl", "run", "--perm"], {})
-    assert "mock" in _complete(["agentctl", "run", "--agent", "mo"], {})
-    assert session in _complete(["agentctl", "sessions", "get", "w"], {})
-
-
-def test_completion_is_silent_where_nothing_can_be_read(tmp_path):
-    (tmp_path / "blocked").write_text("")
-    assert (
-        _complete(["agentctl", "sessions", "get", "w"], {"AGENTCTL_STATE_DIR": str(tmp_path / "blocked" / "x")}) == []
-    )

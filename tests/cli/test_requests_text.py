@@ -62,3 +62,10 @@ def test_without_options_there_is_yes_and_no():
     data = permission()
     data["metadata"]["options"] = []
     assert [(c.key, c.reply) for c in words.choices(data)] == [("y", "once"), ("n", "reject")]
+
+
+def test_a_huge_edit_is_asked_about_at_once_and_said_to_be_cut():
+    content = {"type": "diff", "path": "big.txt", "oldText": "a\n" * 3_000_000, "newText": "b\n" * 3_000_000}
+    lines = [text for text, _ in words.permission_lines(permission(content=[content]))]
+    assert "  big.txt" in lines
+    assert "too big" in lines[-1]

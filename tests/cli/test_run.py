@@ -92,7 +92,9 @@ def test_the_same_outcomes_are_said_in_words():
     denied = run("@permission", "--permissions", "deny")
     assert "Denied by the permissions in force: mock command" in denied.err
     crashed = run("@crash")
-    assert crashed.err.splitlines()[-1].startswith("Failed: ")
+    failed, hint = crashed.err.splitlines()[-2:]
+    assert failed.startswith("Failed: ")
+    assert hint == "Its last words: mock agent: crashing as told"
 
 
 def test_without_anybody_to_ask_it_is_said_how_to_answer():

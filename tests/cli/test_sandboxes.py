@@ -79,6 +79,8 @@ def test_it_is_created_once_and_shown_and_listed(build):
 def test_labels_choose_which_are_stopped_and_deleted(build):
     assert sandboxes("create", "--id", "test", "--label", "team=web").code == 0
     assert sandboxes("create", "--id", "mine", "--no-wait", "--label", "team=me").code == 0
+    archived = sandboxes("stop", "mine", "--archive", "--json")
+    assert (archived.code, "daytona" in archived.envelope["error"]["message"]) == (2, True)
     assert sorted(sandboxes("stop", "--label", "team=web").out.split()) == ["build", "test"]
     assert sandboxes("delete", "--label", "team=web").code == 2
     gone = sandboxes("delete", "--label", "team=web", "--yes", "--json")

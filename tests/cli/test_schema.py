@@ -6,26 +6,23 @@ import json
 import os
 import re
 import subprocess
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from agentctl import events, schemas
+from agentctl.paths import StatePaths
 from agentctl.schemas import events as event_schemas
 from tests import schemas as told
+from tests.agents.conftest import NODE, PI
+from tests.agents.registry import Registry
 from tests.cli.forking import Agentctl
 from tests.cli.running import agentctl
+from tests.docker.support import clear, installation
 
 pytestmark = pytest.mark.slow
-
-ONLY_REFUSED = {
-    "agents-install": "needs the network; tests/agents has a registry of its own",
-    "sandboxes-build-runtime": "needs an engine",
-    "sandboxes-pause": "unix_local cannot",
-    "sandboxes-resume": "unix_local cannot",
-}
-"""Commands that are only seen to fail here, and why."""
 
 NO_DATA = {"sessions-shell", "sandboxes-shell"}
 """What goes on a terminal, and answers with an error or nothing."""
@@ -38,7 +35,7 @@ MANY_KNOBS = (
 
 
 @pytest.fixture(scope="module")
-def play(tmp_path_factory):
+def played(tmp_path_factory):
     """Runs a command with --json in the one state directory of this module and holds it to its schema."""
     root = tmp_path_factory.mktemp("schema")
     project = root / "project"
@@ -53,18 +50,26 @@ def play(tmp_path_factory):
     }
     own = {"AGENTCTL_STATE_DIR": f"{root}/state", "HOME": str(root), "DOCKER_HOST": "unix:///nonexistent/sock"}
     with Agentctl({**environ, **own}, project) as run:
-        played = Played(run, project)
-        yield played
+        yield Played(run, project)
         for noun in ("sessions", "sandboxes"):
             if ids := [one["id"] for one in run(noun, "list", "--json").data]:
                 done = run(noun, "delete", "--yes", *ids)
                 assert done.code == 0, done
 
 
+@pytest.fixture
+def play(played, request):
+    played.tests.add(request.node.name)
+    return played
+
+
 class Played:
+    """``tests`` are those that ran here, ``refused`` the commands that were run, ``answered`` those that went well."""
+
     def __init__(self, run, project: Path) -> None:
         self._run = run
         self.project = project
+        self.tests: set[str] = set()
         self.refused: set[str] = set()
         self.answered: set[str] = set()
 
@@ -117,6 +122,10 @@ def test_agents_and_credentials_answer_as_their_schemas_say(play):
     play("agents", "delete", "mine")
     play("agents", "probe", "mock")
     play("agents", "install", "mock", code=2)
+    with Registry({**PI, **NODE}) as registry:
+        cache = str(play.project.parent / "npm-cache")
+        play("agents", "install", "pi", env={"AGENTCTL_REGISTRY": registry.url, "npm_config_cache": cache})
+    play("agents", "uninstall", "pi")
     play("agents", "uninstall", "claude")
 
 
@@ -184,6 +193,10 @@ def test_a_session_and_all_its_events_are_as_their_schemas_say(play):
     play("sessions", "release", "work")
     play("sessions", "events", "work", "--include-raw")
     play("sessions", "transcript", "work")
+    play("sessions", "transcript", "work", "--format", "jsonl")
+    play("sessions", "usage", "--by", "day")
+    for by in ("session", "turn", "agent", "provider", "day"):
+        play("sessions", "usage", "--by", by)
     play("sessions", "get", "work")
 
 
@@ -244,6 +257,23 @@ def test_sandboxes_answer_as_their_schemas_say(play):
     play("sandboxes", "build-runtime", code=8)
 
 
+def test_sandboxes_in_an_engine_answer_as_their_schemas_say(play, docker_engine, docker_api, docker_image):
+    here = {"DOCKER_HOST": docker_engine.host, "AGENTCTL_PROVIDER": "docker", "AGENTCTL_IMAGE": docker_image}
+    tag = f"agentctl-test-runtime:{os.getpid()}-s"
+    try:
+        play("sandboxes", "create", "--id", "held", env=here)
+        for verb in ("pause", "get", "resume", "get"):
+            play("sandboxes", verb, "held", env=here)
+        play("sandboxes", "delete", "held", "--yes", env=here)
+        bases = ("--build-arg", f"BASE={docker_image}", "--build-arg", f"NODE={docker_image}")
+        play("sandboxes", "build-runtime", *bases, "--tag", tag, env=here)
+    finally:
+        own = installation(StatePaths(play.project.parent / "state"))
+        clear(docker_api, own)
+        for about in docker_api.images(filters={"label": f"agentctl.installation={own}"}):
+            docker_api.remove_image(about["Id"], force=True)
+
+
 def test_what_fails_before_it_begins_is_told_as_its_schema_says(play):
     play("sessions", "get", "nope", code=4)
     play("sessions", "nope", code=2)
@@ -253,13 +283,17 @@ def test_what_fails_before_it_begins_is_told_as_its_schema_says(play):
     play("run", "--agent", "mock", "--detach", "Hello")
 
 
-def test_every_command_has_a_schema_and_was_run(play):
+def test_every_command_has_a_schema_was_run_and_answered(played, request):
+    for name, test in [*globals().items()]:
+        if name.startswith("test_") and "play" in signature(test).parameters and name not in played.tests:
+            test(played, *map(request.getfixturevalue, [*signature(test).parameters][1:]))  # it ran in another process
     everything = {"-".join(words) for words in told.all_commands()}
     published = set(schemas.names()) - {"envelope", "error", "event", "result"}
     assert everything - published == NO_DATA, "agentctl/schemas says nothing of them"
-    assert published - everything == {"run-detach", "sandboxes-logs-exec"}, "there are no such commands"
-    assert everything - play.refused == set(), "none of the tests above runs them"
-    assert published - play.answered == set(ONLY_REFUSED), "none of the tests above has them succeed"
+    variants = {"run-detach", "sandboxes-logs-exec", "sessions-transcript-jsonl"}
+    assert published - everything == variants, "there are no such commands"
+    assert everything - played.refused == set(), "none of the tests above runs them"
+    assert published == played.answered, "none of the tests above has them succeed"
 
 
 def test_every_schema_is_one_by_the_standard_and_tolerates_fields_to_come():

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import time
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentctl.cli.cells import cut, padded, width
 from agentctl.model import Session, SessionSpec
 from agentctl.ops.app import App
 from tests.cli.running import agentctl
@@ -45,3 +50,24 @@ def test_a_script_gets_every_column_and_a_terminal_none_without_a_value(terminal
     screen = terminal("sessions", "list")
     assert screen.finish() == 0
     assert screen.lines[0].split() == ["NAME", "AGENT", "STATUS", "PROVIDER", "ACTIVE"]
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_wide_characters_are_cut_where_the_column_ends(terminal, columns):
+    long = "買い物かごの合計が間違っている 🎉 e\u0301 👩‍💻 " * 8
+    add(1, title=long)
+    add(2, title="短い", user_agent="校閲者")
+    screen = terminal("sessions", "list", columns=columns)
+    assert screen.finish() == 0
+    head, *rows = (line for line in screen.raw.decode().splitlines() if line)
+    assert columns - 1 <= max(map(width, rows)) <= columns
+    assert rows[0].endswith("…")
+    assert len({width(row[: row.index(title)]) for row, title in zip(rows, ("買い物", "短い"), strict=True)}) == 1
+    assert all(width(row) <= columns for row in [head, *rows])
+
+
+@given(st.text(st.sampled_from("aé中🎉\u0301\u200d👩 ")), st.integers(1, 12))
+def test_what_is_cut_is_never_wider_than_it_may_be(text, columns):
+    assert width(cut(text, columns)) <= columns
+    assert width(padded(text, columns)) == columns
+    assert cut(text, 100) == text

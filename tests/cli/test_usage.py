@@ -90,6 +90,26 @@ def test_deleting_without_a_terminal_needs_yes():
     assert agentctl("sessions", "list", "-q").out != ""
 
 
+@pytest.mark.slow
+def test_deleting_what_is_not_there_is_exit_4_or_nothing_when_that_is_fine(session):
+    for noun, error in (
+        ("sessions", "session_not_found"),
+        ("sandboxes", "sandbox_not_found"),
+        ("volumes", "volume_not_found"),
+        ("workspaces", "workspace_not_found"),
+        ("agents", "agent_not_found"),
+    ):
+        yes = ["--yes"] if noun != "agents" else []
+        refused = agentctl(noun, "delete", "nope", *yes, "--json")
+        assert (refused.code, refused.envelope["error"]["code"]) == (4, error), refused
+        fine = agentctl(noun, "delete", "nope", "--ignore-not-found")
+        assert (fine.code, fine.out, fine.err) == (0, "", ""), fine
+    both = agentctl("sessions", "delete", "nope", session, "--yes", "--ignore-not-found", "--json")
+    assert (both.code, len(both.data["deleted"])) == (0, 1)
+    assert agentctl("agents", "delete", "nope", "--ignore-not-found", "--json").data == {"deleted": None}
+    assert agentctl("volumes", "delete", "v", "--provider", "nix", "--yes", "--ignore-not-found").code == 4
+
+
 def test_an_unexpected_error_is_short_and_its_traceback_is_kept(tmp_path):
     state = tmp_path / "state"
     broken = {"PYTHONPATH": str(tmp_path)}

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from agentctl.cli.complete import complete
 from tests.cli.running import agentctl
 from tests.cli.terminal import agentctl as command_line
 
@@ -122,9 +123,8 @@ def test_an_agent_of_one_s_own_is_probed():
 
 def test_the_shell_completes_the_names_of_both():
     made("my-reviewer")
-    program = "from agentctl.cli.complete import agents, own_agents; print(agents('m'), own_agents('m'))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "['mistral-vibe', 'mock', 'my-reviewer'] ['my-reviewer']\n"
+    assert [name for name, _ in complete(["run", "--agent", "m"])[1]] == ["mistral-vibe", "mock", "my-reviewer"]
+    assert complete(["agents", "update", "m"])[1] == [("my-reviewer", "made from mock")]
 
 
 def test_a_run_of_a_built_in_agent_looks_for_none_of_the_user_s_own(tmp_path):

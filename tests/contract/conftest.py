@@ -12,7 +12,7 @@ from agentctl.providers.base import SandboxSpec
 from agentctl.providers.bootstrap import ensure_runtime
 from agentctl.providers.lookup import open_provider
 from agentctl.wire import TOKEN_HEADER, Boot
-from tests.docker.support import LocalFiles, VolumeFiles, clear, installation
+from tests.docker.support import PlainFiles, VolumeFiles, clear, installation
 
 
 @pytest.fixture(scope="session")
@@ -70,50 +70,24 @@ def files(request, provider):
     """The files of the provider's volumes, behind its back."""
     if provider.name == "docker":
         return VolumeFiles(request.getfixturevalue("docker_api"), request.getfixturevalue("docker_image"))
-    if provider.name == "modal":
-        return ModalFiles(request.getfixturevalue("modal"))
-    if provider.name == "daytona":
-        return DaytonaFiles(request.getfixturevalue("daytona"))
-    return LocalFiles(provider)
+    if provider.name == "unix_local":
+        return PlainFiles(provider.volume_path)
+    emulator = request.getfixturevalue(provider.name)
+    return PlainFiles({"modal": at_modal, "daytona": at_daytona}[provider.name](emulator))
 
 
-class DaytonaFiles:
-    """The files of volumes as the emulator has them: HOME and log as they are kept."""
-
-    def __init__(self, emulator):
-        self._emulator = emulator
-
-    def write(self, volume, relative, text):
-        path = self._path(volume, relative)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    def read(self, volume, relative):
-        path = self._path(volume, relative)
-        return path.read_text() if path.exists() else None
-
-    def _path(self, volume, relative):
-        return self._emulator.volume_path(volume.handle["volume"]) / relative
+def at_daytona(emulator):
+    """Where the emulator has a volume's files: HOME and log as they are kept."""
+    return lambda volume, relative: emulator.volume_path(volume.handle["volume"]) / relative
 
 
-class ModalFiles:
-    """The files of volumes as the emulator has them. A log is there as it is kept."""
+def at_modal(emulator):
+    """The same; a log is in a volume of its own."""
+    return lambda volume, relative: emulator.volumes.place(volume.handle[volume_kind(relative)]) / relative
 
-    def __init__(self, emulator):
-        self._volumes = emulator.volumes
 
-    def write(self, volume, relative, text):
-        path = self._path(volume, relative)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    def read(self, volume, relative):
-        path = self._path(volume, relative)
-        return path.read_text() if path.exists() else None
-
-    def _path(self, volume, relative):
-        kind = "logs" if "/log/" in relative else "homes"
-        return self._volumes.place(volume.handle[kind]) / relative
+def volume_kind(relative):
+    return "logs" if "/log/" in relative else "homes"
 
 
 def boot_of(sandbox_id, **fields):

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 import zipfile
 from pathlib import Path
@@ -17,6 +18,8 @@ from agentctl.paths import StatePaths
 from agentctl.providers import bootstrap
 from agentctl.providers.bootstrap import ensure_runtime, fingerprint
 from agentctl.providers.bundle import build_bundle
+from agentctl.providers.packed import packed
+from agentctl.wire import Boot, Ready
 
 ENSURE = (
     "import sys; from pathlib import Path; from agentctl.paths import StatePaths\n"
@@ -104,12 +107,66 @@ def test_serve_without_a_boot_line_just_ends(runtime, tmp_path, form):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_nothing_slow_is_imported_before_a_supervisor_listens(runtime):
+    code = f"import sys; sys.path.insert(0, {str(runtime)!r}); import agentctl.supervisor.serve; print(*sys.modules)"
+    slow = {"asyncio", "dataclasses", "inspect", "logging", "pathlib", "ssl", "starlette", "subprocess", "uvicorn"}
+    assert not slow & set(run("-c", code).stdout.split())
+
+
+def test_a_supervisor_ends_when_it_is_told_so_right_after_ready(runtime, tmp_path):
+    boot = Boot(
+        sandbox_id="sbx_short", token="t", listen={"unix": str(tmp_path / "s")}, log_root="", home="", tmp=str(tmp_path)
+    )
+    argv = [sys.executable, "-IS", str(runtime / "__main__.py"), "serve"]
+    for pause_s in (0, 0.2):
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process.stdin.write(boot.to_line())
+        process.stdin.flush()
+        assert Ready.from_line(process.stdout.readline()).pid == process.pid
+        time.sleep(pause_s)  # in the midst of its imports, or after them
+        process.terminate()
+        assert process.wait(20) in (0, -signal.SIGTERM)
+        process.communicate()
+
+
 @pytest.mark.parametrize("argv", [[], ["unknown"]])
 def test_an_unknown_entry_point_is_a_usage_error(runtime, argv):
     done = run(runtime / "__main__.py", *argv)
     assert done.returncode == 2
     assert "serve|bridge|" in done.stderr
     assert "|mock-agent" in done.stderr
+
+
+@pytest.fixture(params=[True, False], ids=["this Python", "another"])
+def few_files(runtime, tmp_path, monkeypatch, request):
+    """A packed bundle, as made by this Python or by another one."""
+    if not request.param:
+        monkeypatch.setattr("importlib.util.MAGIC_NUMBER", b"none")
+    (tmp_path / "packed").mkdir()
+    for name, content in packed(runtime).items():
+        (tmp_path / "packed" / name).write_bytes(content)
+    return tmp_path / "packed"
+
+
+def test_a_packed_bundle_is_as_good_as_an_unpacked_one(few_files, runtime, tmp_path):
+    assert sorted(path.name for path in few_files.iterdir()) == ["__main__.py", "bundle"]
+    done = run(few_files / "__main__.py", "-C", tmp_path, "serve", input="")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert run(few_files / "__main__.py", "none").stderr == run(runtime / "__main__.py", "none").stderr.replace(
+        str(runtime), str(few_files)
+    )
+    asked = run(few_files / "__main__.py", "mock-agent", input='{"jsonrpc":"2.0","id":1,"method":"initialize"}\n')
+    assert json.loads(asked.stdout)["id"] == 1
+    code = """
+        import sys; from importlib.machinery import SourceFileLoader
+        entry = SourceFileLoader("entry", sys.argv[1] + "/__main__.py").load_module()
+        sys.meta_path.insert(-1, entry.Bundle(sys.argv[1]))
+        from agentctl.supervisor.git import askpass
+        import inspect; print(inspect.getsource(askpass))"""
+    told = run("-Wignore", "-c", textwrap.dedent(code), few_files)
+    assert told.stdout.strip() == (runtime / "agentctl/supervisor/git/askpass.py").read_text().strip()
+    wrong = run(few_files / "__main__.py", "serve", input='{"listen": {}}\n')
+    assert wrong.stderr.endswith("KeyError: 'host'\n")  # nothing that is said later hides why
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from agentctl.errors import Conflict
 from agentctl.ops import orphans
 from agentctl.ops.app import App
 from agentctl.paths import StatePaths
-from agentctl.providers.lookup import open_sweep
+from agentctl.providers.lookup import open_provider, open_sweep
 from tests.cli.running import agentctl
 from tests.emulators.daytona import Fault
 
@@ -150,3 +150,46 @@ async def test_a_running_one_of_another_state_directory_is_left_by_its_log_and_o
     with pytest.raises(Conflict):
         await sweeper.leftover_now(found)
     assert replace(now, active_at=None) == replace(found, active_at=None)
+
+
+@pytest.mark.parametrize("provider", ["docker", "modal"], indirect=True)
+async def test_one_of_another_state_directory_that_has_no_session_is_told_by_the_sign_of_its_supervisor(
+    paths, provider, create
+):
+    await create(labels={"origin": "shared"})
+    sweeper = open_sweep(provider.name, StatePaths(paths.root / "other").ensure())
+    [found] = [one async for one in sweeper.leftovers("shared") if one.kind == "sandbox"]
+    assert (found.own, found.status) == (False, "running")
+    assert time.time() - found.active_at < 60
+    if provider.name == "modal":
+        await sweeper.sdk.close()
+
+
+@pytest.mark.parametrize("provider", ["daytona"], indirect=True)
+async def test_a_volume_of_another_state_directory_is_found_by_its_origin_and_left_while_it_may_be_used(
+    app, daytona, paths, provider
+):
+    """As old test machines leave them, of which an account takes a hundred."""
+    theirs = open_provider("daytona", StatePaths(paths.root / "other").ensure())
+    volume = await theirs.volume_create("data", {"origin": "shared"})
+    assert (await theirs.volume_create("data", {"origin": "changed"})).handle == volume.handle
+    assert [one.name for one in await theirs.volume_list()] == ["data"]
+    assert await provider.volume_list() == []
+
+    async def told(**wanted):
+        return await swept(app, provider, kind="volume", older_than_s=NOW, **wanted)
+
+    assert await told(volumes=True, delete=True) == []
+    assert [action for action, _ in await told(origin="shared")] == ["kept"]
+    account = daytona.keys[os.environ["DAYTONA_API_KEY"]]
+    labels = {"agentctl.installation": theirs.installation}
+    user = daytona.call(lambda: make(daytona.cloud, account, {"name": "agentctl-user", "labels": labels}))
+    unsure = ("skipped", "whether it is in use cannot be told")
+    assert await told(origin="shared", volumes=True, delete=True) == [unsure]
+    daytona.call(lambda: daytona.cloud._destroy(user))
+    assert await told(origin="shared", volumes=True, delete=True) == [("deleted", "")]
+    assert await theirs.volume_list() == []
+
+
+async def make(cloud, account, body):
+    return cloud.create(account, body)

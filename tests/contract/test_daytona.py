@@ -9,17 +9,24 @@ import json
 import os
 import re
 import socket
+import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import daytona as sdk
+import obstore.store
 import pytest
+from daytona.common import errors as sdk_errors
 from daytona_api_client_async import SandboxState
 
 from agentctl import errors
 from agentctl.compute import Compute
+from agentctl.model import SessionSpec
+from agentctl.ops import follow, sandbox_up, sandboxes, sessions
+from agentctl.ops.app import App
+from agentctl.ops.report import silent
 from agentctl.paths import StatePaths
 from agentctl.providers.base import RuntimeBuild, quiet
 from agentctl.providers.daytona import create as creation
@@ -130,6 +137,64 @@ async def test_a_dockerfile_and_the_users_own_snapshot_are_taken(provider, spec_
     assert (await asked_for(provider, spec_of(), daytona))["snapshot"] == "mine"
 
 
+@pytest.fixture
+def plain_storage(monkeypatch):
+    """The SDK sends build contexts by a client that takes TLS and the system's own certificates only, whatever it is
+    told: that is the one setting of it that a test has to change to be answered on this machine."""
+    from daytona._async import object_storage
+
+    def store(*args, client_options, **more):
+        return obstore.store.S3Store(*args, client_options={**client_options, "allow_http": True}, **more)
+
+    monkeypatch.setattr(object_storage, "S3Store", store)
+
+
+async def test_what_a_dockerfile_copies_is_in_the_sandbox_with_its_network_rules(
+    provider, create, spec_of, daytona, tmp_path, plain_storage
+):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "one").write_text("copied")
+    (tmp_path / "Dockerfile").write_text("FROM python:3.12\nCOPY data /opt/data\nCOPY data/one /srv/one\n")
+    compute = Compute(dockerfile=str(tmp_path / "Dockerfile"), network="allow", allow=("pypi.org:443",), cpus=2)
+    for _ in range(2):
+        handle = await create(replace(spec_of(), compute=compute))
+        one = daytona.cloud.sandboxes[handle["daytona"]]
+        assert one.machine.path("/opt/data/one").read_text() == "copied"
+        assert one.machine.path("/srv/one").read_text() == "copied"
+        assert (one.body["domainAllowList"], one.body["cpu"]) == ("pypi.org", 2)
+        assert (await ask_health(*await provider.endpoint(handle)))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("line", "ignored", "said"), [("ADD data /opt/data", "", "ADD"), ("COPY . /opt/data", "data\n", ".dockerignore")]
+)
+async def test_what_daytona_would_send_otherwise_than_a_builder_is_refused(
+    provider, spec_of, daytona, tmp_path, line, ignored, said
+):
+    (tmp_path / "data").write_text("not to be sent")
+    (tmp_path / ".dockerignore").write_text(ignored)
+    (tmp_path / "Dockerfile").write_text(f"FROM python:3.12\n{line}\n")
+    with pytest.raises(errors.Unsupported, match=said) as refused:
+        await provider.create(replace(spec_of(), compute=Compute(dockerfile=str(tmp_path / "Dockerfile"))))
+    assert "docker" in refused.value.hint
+    assert ("POST", "/api/sandbox", 200) not in daytona.log[-3:]
+
+
+@pytest.mark.parametrize("source", ["/etc/hostname", "../outside", "link", "missing"])
+async def test_a_dockerfile_that_copies_what_is_not_its_own_or_missing_is_refused(
+    provider, spec_of, daytona, tmp_path, source, plain_storage
+):
+    (tmp_path / "outside").write_text("a secret of this machine")
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context" / "link").symlink_to(tmp_path / "outside")
+    (tmp_path / "context" / "Dockerfile").write_text(f"FROM python:3.12\nCOPY {source} /opt/it\n")
+    spec = replace(spec_of(), compute=Compute(dockerfile=str(tmp_path / "context" / "Dockerfile")))
+    with pytest.raises(errors.UsageError) as refused:
+        await provider.create(spec)
+    assert source in refused.value.message or "outside the build context" in refused.value.message
+    assert is_nothing_left(daytona, provider)
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -149,12 +214,8 @@ async def test_what_daytona_cannot_do_is_refused_before_anything_is_made(provide
 
 
 async def test_a_snapshot_that_has_the_supervisor_is_not_sent_it(provider, create, daytona, monkeypatch, tmp_path):
-    bundle = await bundle_of(provider.paths, sys.implementation.cache_tag)
-    import tarfile
-
-    with tarfile.open(bundle.path) as tar:
-        tar.extractall(tmp_path / "runtime", filter="data")
-    monkeypatch.setattr(daytona.cloud, "images", {place.RUNTIME: (tmp_path / "runtime", "ro")})
+    bundle = await bundle_of(provider.paths)
+    monkeypatch.setattr(daytona.cloud, "images", {place.RUNTIME: (bundle.path, "ro")})
     handle = await create()
     assert daytona.uploads[-1] == [f"{place.RUN}/boot", place.TOKEN]
     endpoint, token = await provider.endpoint(handle)
@@ -228,6 +289,7 @@ async def test_a_daytona_that_is_not_there_is_said_soon(provider, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         refused = f"http://127.0.0.1:{deaf.getsockname()[1]}/api"
     monkeypatch.setenv("DAYTONA_API_URL", refused)
+    monkeypatch.setattr("agentctl.providers.daytona.client.ATTEMPTS", 2)
     with pytest.raises(errors.ProviderUnavailable):
         await provider.check()
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -259,7 +321,7 @@ async def test_machines_that_share_an_origin_find_each_others_sandboxes(provider
 def test_every_error_of_the_sdk_has_a_meaning():
     public = [getattr(sdk, name) for name in dir(sdk) if name.endswith("Error")]
     classes = {cls for cls in public if isinstance(cls, type) and issubclass(cls, Exception)}
-    assert len(classes) > 30
+    assert {cls for _, cls in inspect.getmembers(sdk_errors, inspect.isclass) if issubclass(cls, Exception)} == classes
     for cls in classes:
         translated = error_map.translate(cls("it went wrong"), "do it")
         assert isinstance(translated, errors.AgentctlError)
@@ -495,6 +557,173 @@ async def test_a_stopped_and_a_failed_one_are_told_and_removed(provider, create,
     )
     await provider.remove(handle)
     assert is_nothing_left(daytona, provider)
+
+
+# started again
+
+
+async def in_state(daytona, handle, wanted):
+    sandbox = daytona.cloud.sandboxes[handle["daytona"]]
+    while sandbox.state != wanted:
+        await asyncio.sleep(0.01)
+    return sandbox
+
+
+async def test_a_stopped_or_archived_sandbox_starts_with_its_disk_and_its_door_is_found_again(
+    provider, create, spec_of, daytona, tmp_path
+):
+    spec = spec_of()
+    handle = await create(spec)
+    endpoint, token = await provider.endpoint(handle)
+    elsewhere = open_provider("daytona", StatePaths(tmp_path / "elsewhere").ensure())
+    assert (await elsewhere.endpoint(handle))[1] == token
+    machine = daytona.cloud.sandboxes[handle["daytona"]].machine
+    machine.path("/home/agent/mine").write_text("kept")
+    machine.path("/srv/installed").write_text("kept, and on no volume")
+    async with SupervisorClient(endpoint, token) as client:
+        for archive, state in ((False, "stopped"), (True, "archived")):
+            await provider.stop(handle, archive=archive)
+            await provider.stop(handle, archive=archive)
+            assert (await provider.inspect(handle)).status == "stopped"
+            assert (await in_state(daytona, handle, state)).machine.pids() == []
+            fencing = 7 + archive
+            await provider.start(handle, spec_of(sandbox_id=spec.sandbox_id, fencing=fencing))
+            with contextlib.suppress(errors.SupervisorUnreachable):  # the old connection broke off
+                await client.health()
+            assert (await client.health())["fencing"] == fencing
+    assert machine.path("/home/agent/mine").read_text() == "kept"
+    assert machine.path("/srv/installed").read_text() == "kept, and on no volume"
+    assert daytona.uploads[-1] == [f"{place.RUN}/boot", place.TOKEN]
+    assert (await ask_health(*await elsewhere.endpoint(handle)))[0] == 200
+    await provider.remove(handle)
+    await provider.stop(handle)
+    with pytest.raises(errors.SandboxNotFound):
+        await provider.start(handle, spec)
+
+
+async def test_a_supervisor_that_left_is_started_in_place_and_one_that_died_takes_all_else_along(
+    provider, create, spec_of, daytona
+):
+    spec = spec_of()
+    handle = await create(spec)
+    machine = daytona.cloud.sandboxes[handle["daytona"]].machine
+    async with SupervisorClient(*await provider.endpoint(handle)) as client:
+        await client.shutdown()
+    while (await provider.inspect(handle)).status == "running":
+        await asyncio.sleep(0.01)
+    stops = [call for call in daytona.log if call[1].endswith("/stop")]
+    await provider.start(handle, spec)
+    assert [call for call in daytona.log if call[1].endswith("/stop")] == stops
+    with subprocess.Popen(machine.argv(["sleep", "1000"])) as escaped:
+        assert machine.kill("/runtime/__main__.py serve")
+        await provider.start(handle, spec)
+        assert (await ask_health(*await provider.endpoint(handle)))[0] == 200
+        assert escaped.wait(10) != 0
+
+
+LIFECYCLE = r"/api/sandbox/[^/]+/(start|stop|recover)$"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("POST", LIFECYCLE, status=409, message="Sandbox state change in progress", times=2),
+        Fault("POST", LIFECYCLE, status=500, after=True),
+    ],
+    ids=["changing", "answered by an error"],
+)
+async def test_one_in_an_error_that_daytona_can_mend_is_recovered(provider, create, spec_of, daytona, fault):
+    spec = spec_of()
+    handle = await create(spec)
+    await provider.stop(handle)
+    sandbox = await in_state(daytona, handle, "stopped")
+    sandbox.become("error", "the disk was full", recoverable=True)
+    daytona.faults.append(replace(fault))
+    await provider.start(handle, spec)
+    assert (await ask_health(*await provider.endpoint(handle)))[0] == 200
+    assert daytona.faults[0].times == 0
+
+
+async def test_what_cannot_be_started_again_is_said_to_be_gone_and_what_can_be_later_stays(
+    provider, create, spec_of, daytona
+):
+    spec = spec_of()
+    handle = await create(spec)
+    await provider.stop(handle)
+    sandbox = await in_state(daytona, handle, "stopped")
+    daytona.faults.append(
+        Fault("POST", LIFECYCLE, status=400, message="Total CPU limit exceeded. Maximum allowed: 10.")
+    )
+    with pytest.raises(errors.QuotaExceeded):
+        await provider.start(handle, spec)
+    assert sandbox.state == "stopped"
+    daytona.cloud.broken = ("error", "no runner has room")
+    with pytest.raises(errors.SandboxNotFound, match="no runner has room"):
+        await provider.start(handle, spec)
+
+
+async def test_a_sandbox_is_paused_where_daytona_can_and_goes_on_where_it_was(provider, create, daytona):
+    handle = await create()
+    with pytest.raises(errors.Unsupported, match="cannot be paused") as refused:
+        await provider.pause(handle)
+    assert "sandboxes stop" in refused.value.hint
+    daytona.cloud.are_vms = True
+    endpoint, token = await provider.endpoint(handle)
+    async with SupervisorClient(endpoint, token) as client:
+        before = (await client.health())["pid"]
+        await provider.pause(handle)
+        await provider.pause(handle)
+        assert (await provider.inspect(handle)).status == "paused"
+        await provider.resume(handle)
+        await provider.resume(handle)
+        assert (await provider.inspect(handle)).status == "running"
+        with contextlib.suppress(errors.SupervisorUnreachable):
+            await client.health()
+        assert (await client.health())["pid"] == before, "it is the same supervisor"
+    await provider.pause(handle)
+    await provider.remove(handle)
+    with pytest.raises(errors.SandboxNotFound):
+        await provider.resume(handle)
+
+
+async def test_a_sandbox_of_its_own_is_stopped_archived_and_goes_on_with_what_was_in_it(provider, daytona, monkeypatch):
+    monkeypatch.setenv("AGENTCTL_STATE_DIR", str(provider.paths.root))
+    with App.open() as app:
+        made = await sandboxes.create(app, SessionSpec(agent="", provider="daytona"), name="box")
+        [one] = daytona.sandboxes(os.environ["DAYTONA_API_KEY"])
+        assert (await sandboxes.stop(app, "box")).status == "stopped"
+        assert (await sandboxes.stop(app, "box", archive=True)).status == "stopped"
+        await in_state(daytona, made.sandbox.handle, "archived")
+        async with sandbox_up.up(app, app.store.named_sandbox("box"), silent) as client:
+            assert (await client.health())["status"] == "ok"
+        assert (await sandboxes.restart(app, "box")).handle == made.sandbox.handle
+        daytona.call(lambda: daytona.cloud.destroy(one))
+        await in_state(daytona, made.sandbox.handle, "destroyed")
+        again = await sandboxes.restart(app, "box")
+        assert again.handle != made.sandbox.handle
+        kinds = [json.loads(line)["type"] for _, line in app.store.sandbox_events(made.sandbox.id)]
+        assert kinds == [f"sandbox.{k}" for k in ("created", "started", "stopped", "started", "restarted", "restarted")]
+        await sandboxes.delete(app, "box")
+    assert is_nothing_left(daytona, provider)
+
+
+async def test_a_reader_who_waits_for_a_sleeping_session_costs_one_sandbox_and_no_more(provider, daytona, monkeypatch):
+    monkeypatch.setenv("AGENTCTL_STATE_DIR", str(provider.paths.root))
+    monkeypatch.setattr(follow, "LOOK_AGAIN_S", 0.2)
+    with App.open() as app:
+        session = await sessions.create(app, SessionSpec(agent="mock", provider="daytona"), name="w", provision=False)
+        app.store.put_volume(await provider.volume_create("default"))
+        session = app.store.update_session(session.id, status="hibernated")
+        del daytona.log[:]
+        reading = asyncio.create_task(anext(follow.followed(app, session, 0)))
+        while not any(call[0] == "DELETE" for call in daytona.log):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(5 * follow.LOOK_AGAIN_S)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+    made = [call for call in daytona.log if call[:2] == ("POST", "/api/sandbox")]
+    assert is_nothing_left(daytona, provider)
+    assert len(made) == 1
 
 
 # the emulator itself

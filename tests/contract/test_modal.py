@@ -153,10 +153,26 @@ async def test_an_image_is_built_once_and_once_more_when_modal_has_forgotten_it(
 async def test_a_dockerfile_is_built_and_what_it_sets_reaches_the_agents(provider, create, spec_of, modal, tmp_path):
     (tmp_path / "Dockerfile").write_text("FROM python:3.12\nENV FROM_IMAGE=yes MODAL_OWN=no\nCOPY data /opt/data\n")
     (tmp_path / "data").write_text("copied")
-    handle = await create(replace(spec_of(), compute=Compute(dockerfile=str(tmp_path / "Dockerfile")), image=None))
+    compute = Compute(dockerfile=str(tmp_path / "Dockerfile"), network="allow", allow=("pypi.org:443",))
+    handle = await create(replace(spec_of(), compute=compute, image=None))
+    assert list(modal.control.of(handle["modal"]).definition.network_access.allowed_domains) == ["pypi.org"]
     assert await said_in(provider, handle, "sh", "-c", "cat /opt/data*/* /opt/data 2>/dev/null") == "copied"
     process = (await said_in(provider, handle, "sh", "-c", "cat /proc/1/cmdline /proc/*/environ")).split("\0")
     assert "FROM_IMAGE=yes" in process
+
+
+@pytest.mark.parametrize("source", ["/etc/hostname", "../outside", "missing"])
+async def test_a_dockerfile_that_copies_what_is_not_its_own_or_missing_is_not_built(
+    provider, spec_of, modal, tmp_path, source
+):
+    (tmp_path / "outside").write_text("a secret of this machine")
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context" / "Dockerfile").write_text(f"FROM python:3.12\nCOPY {source} /opt/it\n")
+    spec = replace(spec_of(), compute=Compute(dockerfile=str(tmp_path / "context" / "Dockerfile")), image=None)
+    with pytest.raises((errors.InstallFailed, errors.UsageError), match=r"the (build )?context"):
+        await provider.create(spec)
+    assert b"a secret of this machine" not in modal.control._files.values()
+    assert nothing_is_left(provider, modal)
 
 
 async def test_an_agent_is_brought_once_and_a_living_sandbox_sees_it(provider, create, modal, tmp_path):

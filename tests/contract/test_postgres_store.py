@@ -26,6 +26,7 @@ from agentctl.paths import StatePaths
 from agentctl.store import postgres_connection
 from agentctl.store.leases import this_holder
 from agentctl.store.lookup import open_store
+from agentctl.store.place import place_file
 from agentctl.store.postgres import PostgresStore
 from agentctl.store.postgres_migrations import LATEST
 from agentctl.store.rows import TABLES, columns
@@ -333,6 +334,13 @@ def test_each_machine_has_its_own_volumes(url):
         assert [v.handle for v in b.volumes(everywhere=True)] == [{"id": "vo-1"}, {"path": "/a"}, {"path": "/b"}]
         b.delete_volume("unix_local", "default")
         assert a.volumes() == [cloud, volume]
+
+
+def test_a_state_directory_for_which_no_server_answered_has_shared_nothing(tmp_path):
+    paths = StatePaths(tmp_path / "state")
+    with pytest.raises(StateUnavailable):
+        open_store(paths, "postgresql://me@127.0.0.1:1/nix")
+    assert not place_file(paths).exists()
 
 
 def test_a_state_directory_keeps_its_place(tmp_path, url):

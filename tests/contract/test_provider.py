@@ -98,9 +98,11 @@ async def test_sandboxes_are_found_by_all_of_their_labels(provider, create):
 
 
 async def test_creating_a_volume_twice_gives_the_same_volume(provider):
-    first = await provider.volume_create("data")
-    again = await provider.volume_create("data")
-    assert (first.name, first.provider, first.handle) == (again.name, provider.name, again.handle)
+    labels = {"origin": "test", "owner": "me.here", "created-at": "1", "version": "1", "another": "not a volume's"}
+    first = await provider.volume_create("data", labels)
+    for again in (await provider.volume_create("data", {"origin": "changed"}), await provider.volume_create("data")):
+        assert (first.name, first.provider, first.handle) == (again.name, provider.name, again.handle)
+    assert [volume.handle for volume in await provider.volume_list()] == [first.handle]
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "UPPER", ".hidden", "x" * 65])

@@ -101,6 +101,11 @@ def a_sandbox(sandbox_id, session_id, *, fencing=0):
 # sessions
 
 
+def test_it_tells_the_time_and_what_is_damaged_in_it(store):
+    assert abs(store.now() - time.time()) < 5
+    assert store.faults() == []
+
+
 def test_a_session_comes_back_as_it_was_stored(store):
     spec = SessionSpec(
         agent="claude",

@@ -125,6 +125,15 @@ async def test_a_socket_path_too_long_for_the_system_is_moved_to_a_private_place
     finally:
         await provider.remove(handle)
     assert not place.exists()
+    handle = await provider.create(spec_of())
+    process = ProcessIdentity.of(handle["pid"])
+    assert (await ask_health(*await provider.endpoint(handle)))[0] == 200
+    os.kill(handle["pid"], signal.SIGTERM)
+    async with asyncio.timeout(20):
+        while process.is_alive():
+            await asyncio.sleep(0.02)
+    assert not Path(handle["socket"]).parent.exists(), "nobody may ever come who would remove it"
+    await provider.remove(handle)
 
 
 def test_agents_see_only_what_is_allowed():

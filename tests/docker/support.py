@@ -54,19 +54,19 @@ class VolumeFiles:
             self._api.remove_container(shelf, force=True)
 
 
-class LocalFiles:
-    """The same for volumes that are directories of this host."""
+class PlainFiles:
+    """The same for volumes that are directories of this host: ``place`` tells where a volume's file is."""
 
-    def __init__(self, provider):
-        self._provider = provider
+    def __init__(self, place):
+        self._place = place
 
     def write(self, volume, relative, text):
-        path = self._provider.volume_path(volume, relative)
+        path = self._place(volume, relative)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
     def read(self, volume, relative):
-        path = self._provider.volume_path(volume, relative)
+        path = self._place(volume, relative)
         return path.read_text() if path.exists() else None
 
 

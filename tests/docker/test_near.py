@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
 from agentctl import errors
 from agentctl.providers.docker import near, shelf
+from agentctl.providers.lookup import open_sweep
 from tests.docker.support import VolumeFiles
 
 
@@ -26,10 +28,18 @@ async def test_directories_are_made_and_deleted_either_way(
     assert [oct(one.st_mode & 0o777) for one in found.values()] == ["0o755", "0o755", "0o700", "0o700"]
     await provider.remove(handle)
     VolumeFiles(docker_api, docker_image).write(spec.volume, "workspaces/kept/file", "text")
-    assert not await provider.session_remove(spec.volume, "ses_1")
+    assert await written_at(provider, spec.volume) == pytest.approx(time.time(), abs=600)
+    assert await provider.session_remove(spec.volume, "ses_1") is False
     assert not os.path.exists(os.path.join(mountpoint, "agents/ses_1"))
     await provider.workspace_remove(spec.volume, "kept")
     assert docker_api.containers(all=True, filters={"label": "agentctl.role=shelf"}) == []
+
+
+async def written_at(provider, volume):
+    """As ``cleanup-orphans`` is told it of a volume of another state directory's."""
+    sweeper = open_sweep("docker", provider.paths)
+    [found] = [one async for one in sweeper.leftovers("") if one.kind == "volume" and one.id == volume.handle["volume"]]
+    return await sweeper._written_at(sweeper.engine(), found)
 
 
 def test_no_symbolic_link_leads_out_of_a_volume(tmp_path):

@@ -140,7 +140,7 @@ class LightToolbox(Toolbox):
         for inside in (place.RUN, place.LOG, place.HOME):
             machine.path(inside).mkdir(parents=True, exist_ok=True)
         version, env = list(sys.version_info[:3]), {"PATH": "/usr/bin"}
-        known = {"python": "/usr/bin/python3", "version": version, "cache_tag": sys.implementation.cache_tag}
+        known = {"python": "/usr/bin/python3", "version": version}
         return json.dumps({**known, "libc": "glibc", "machine": os.uname().machine, "env": env}) + f"\n{self._key}"
 
     async def _start(self, machine, command):

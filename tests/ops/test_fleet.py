@@ -79,7 +79,7 @@ class Driver:
 def fleet(tmp_path):
     if why := stand_in.available():
         pytest.skip(f"no stand-ins for a cloud's machines here: {why}")
-    bundle = asyncio.run(bundle_of(StatePaths(tmp_path / "bundle").ensure(), sys.implementation.cache_tag))
+    bundle = asyncio.run(bundle_of(StatePaths(tmp_path / "bundle").ensure()))
     with Fleet(tmp_path / "daytona", bundle.key) as fleet:
         yield fleet
         assert fleet.is_clean() == []

@@ -105,23 +105,17 @@ def test_a_tool_runs_after_another_terminal_allowed_it(agentctl: CommandLine, ag
     assert (project / "c.txt").read_text() == "out\n"
 
 
-@pytest.mark.parametrize("marker", ["shell_escalated:echo out > c.txt", "write:@/c.txt|out"])
-def test_a_denied_tool_does_not_run_and_the_turn_says_so(
-    agentctl: CommandLine, agent: str, project: Path, marker: str
-) -> None:
-    message = f"[[{marker.replace('@', str(project))}]]"
-    done = agentctl.run("run", "--agent", agent, "--permissions", "deny", message)
-    assert done.code == 5, (done.lines, done.stderr)
-    assert done.result["outcome"] == "denied"
-    assert [denied["by"] for denied in done.result["denied"]] == ["policy"]
-    assert not (project / "c.txt").exists()
-
-
-def test_a_command_that_is_not_asked_for_changes_nothing_under_deny(
-    agentctl: CommandLine, agent: str, project: Path
-) -> None:
-    agentctl.run("run", "--agent", agent, "--permissions", "deny", "[[shell:echo out > c.txt]]")
-    assert not (project / "c.txt").exists()
+def test_a_denied_tool_does_not_run_and_the_turn_says_so(agentctl: CommandLine, agent: str, project: Path) -> None:
+    session = created(agentctl, agent, "--permissions", "deny")
+    made = project / "c.txt"
+    for marker in ("shell_escalated:echo out > c.txt", f"write:{made}|out"):
+        done = send(agentctl, session, f"[[{marker}]]")
+        assert done.code == 5, (marker, done.lines, done.stderr)
+        assert done.result["outcome"] == "denied"
+        assert [denied["by"] for denied in done.result["denied"]] == ["policy"]
+        assert not made.exists()
+    send(agentctl, session, "[[shell:echo out > c.txt]]")
+    assert not made.exists(), "what is not asked for changes nothing either"
 
 
 @any_agent_will_do
@@ -154,8 +148,10 @@ def test_an_error_of_the_model_is_a_failed_turn(agentctl: CommandLine, agent: st
     assert "scripted error 400" in json.dumps(done.result["error"])
 
 
-def test_the_model_is_changed_between_turns(agentctl: CommandLine, agent: str, model_server: ModelServer) -> None:
-    session = created(agentctl, agent)
+def test_the_model_and_the_mode_are_changed_between_turns(
+    agentctl: CommandLine, agent: str, model_server: ModelServer
+) -> None:
+    session = created(agentctl, agent, "--permissions", "accept-edits")
     send(agentctl, session, "[[say:first]]")
     model, on_the_wire = MODELS[agent]
     changed = agentctl.run("sessions", "set-model", session, model)
@@ -165,13 +161,10 @@ def test_the_model_is_changed_between_turns(agentctl: CommandLine, agent: str, m
     assert on_the_wire in second
     assert on_the_wire not in first
 
-
-def test_the_mode_is_changed(agentctl: CommandLine, agent: str) -> None:
-    session = created(agentctl, agent, "--permissions", "accept-edits")
     mode = {"codex": "read-only"}.get(agent, "plan")
     changed = agentctl.run("sessions", "set-mode", session, mode)
     assert changed.code == 0, (changed.lines, changed.stderr)
-    assert send(agentctl, session, "[[say:hello]]").code == 0
+    assert send(agentctl, session, "[[say:third]]").code == 0
     events = agentctl.run("sessions", "events", session, "--offset", "0").lines
     assert mode in [event["data"]["mode"] for event in events if event["type"] == "session.config_changed"]
 

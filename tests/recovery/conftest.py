@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _is_played(metafunc: pytest.Metafunc, plug: type[Plug]) -> bool:
     """Time is scarce: on a cloud's emulator those are played every day that say most of it."""
-    everyday = plug.everyday is None or metafunc.function.__name__ in plug.everyday
-    return everyday or bool(metafunc.config.getoption("--every-scenario"))
+    everyday = plug.everyday is None or re.match(plug.everyday, metafunc.function.__name__)
+    return bool(everyday) or bool(metafunc.config.getoption("--every-scenario"))
 
 
 def _marks(agent: str) -> tuple[pytest.MarkDecorator, ...]:

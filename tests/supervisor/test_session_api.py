@@ -12,8 +12,9 @@ import time
 import pytest
 
 from agentctl import errors
+from agentctl.supervisor import supervisor as supervisor_module
 from agentctl.supervisor.processes import ProcessIdentity, marked
-from agentctl.wire import PermissionSetup
+from agentctl.wire import Boot, PermissionSetup
 from tests.supervisor.support import TOKEN, mock_recipe, supervisor
 
 
@@ -349,6 +350,31 @@ async def test_an_idle_supervisor_leaves_by_itself(tmp_path):
                     seen += batch
             await running.process.wait()
     assert seen[-1].type == "sandbox.hibernated"
+
+
+async def test_a_supervisor_without_a_session_shows_that_it_is_used_to_who_has_no_token(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    log.mkdir()
+    os.utime(log, (1, 1))
+    async with supervisor(tmp_path):
+        await changed_from(log, 1)
+    monkeypatch.setattr(supervisor_module, "SIGN_S", 0.0)
+    boot = Boot(sandbox_id="sbx_x", token="t", listen={}, log_root=str(log), home="", tmp="")
+    ours = supervisor_module.Supervisor(boot)
+    ours._give_sign()
+    os.utime(log, (2, 2))
+    ours._give_sign()
+    assert log.stat().st_mtime == 2, "nothing happened since"
+    ours.touch()
+    ours._give_sign()
+    await changed_from(log, 2)
+
+
+async def changed_from(directory, old):
+    async with asyncio.timeout(20):
+        while directory.stat().st_mtime == old:
+            await asyncio.sleep(0.02)
+    assert abs(directory.stat().st_mtime - time.time()) < 20
 
 
 async def test_a_running_turn_is_no_idleness(tmp_path):

@@ -175,6 +175,20 @@ async def test_a_queued_turn_is_taken_out_by_its_id_and_ends_as_cancelled(tmp_pa
     assert not (tmp_path / "project" / "effect").exists()
 
 
+async def test_what_a_turn_waited_in_line_is_part_of_its_time_where_that_is_limited_too(tmp_path):
+    async with session(tmp_path) as (_, client):
+        await client.send("ses_x", {"message": "@hang", "turnId": "trn_a"})
+        for turn_id, limits in (("trn_b", {"timeoutS": 20, "inLineS": 20}), ("trn_c", {"timeoutS": 20})):
+            await client.send("ses_x", {"message": "hello", "turnId": turn_id, **limits, **QUEUE})
+        await client.send("ses_x", {"message": "hello", "turnId": "trn_d", "inLineS": 0.01, **QUEUE})
+        over = (await events_until_end_of(client, "trn_d"))[-1].data["metadata"]
+        await client.cancel("ses_x")
+        seen = await events_until_end_of(client, "trn_c")
+    assert (over["outcome"], over["error"]["code"]) == ("timeout", "timeout")
+    limits = {e.data["turn_id"]: e.data["metadata"]["timeout_s"] for e in seen if e.type == "turn.started"}
+    assert 0 < limits["trn_b"] < 20 == limits["trn_c"]
+
+
 async def test_a_stream_of_a_queued_turn_has_that_turn_alone(tmp_path):
     async with session(tmp_path) as (_, client):
         await client.send("ses_x", {"message": "@chunks=5 @delay=0.05", "turnId": "trn_a"})

@@ -168,7 +168,7 @@ def _sent_before(paths: StatePaths) -> dict[str, Path]:
 
 
 async def _bundle_key(paths: StatePaths) -> str:
-    return (await bundle_of(paths, "")).key
+    return (await bundle_of(paths)).key
 
 
 async def _is_there(daytona: Any, name: str) -> bool:

@@ -30,43 +30,57 @@ _TAIL_BYTES = 4000
 
 _PROBE = """
 import json, os, sys
+def own(place):
+    try:
+        os.makedirs(place, exist_ok=True)
+    except PermissionError:
+        return False
+    return os.access(place, os.W_OK)
+runtime, new, run, log = sys.argv[1:5]
+if not all([own(place) for place in sys.argv[2:]]):
+    sys.exit(92)
+os.chmod(run, 0o700)
+os.chmod(log, 0o700)
+for entry in [*os.scandir(run), *os.scandir(new)]:
+    if not entry.is_dir(follow_symlinks=False):
+        os.unlink(entry)
 try:
     libc = "glibc" if (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc") else "musl"
 except (OSError, ValueError):
     libc = "musl"
-known = {"python": sys.executable, "version": list(sys.version_info[:3]), "cache_tag": sys.implementation.cache_tag}
+known = {"python": sys.executable, "version": list(sys.version_info[:3])}
 print(json.dumps({**known, "libc": libc, "machine": os.uname().machine, "env": dict(os.environ)}))
+if os.path.exists(runtime + "/key"):
+    print(open(runtime + "/key").read())
 """
+"""One process for all of it: each that a shell would start besides costs some milliseconds."""
 
 _PREPARE = """
 python=$(command -v python3) || exit 90
-"$python" -IS -c "$PROBE" </dev/null || exit 90
+look() { "$python" -IS -c "$PROBE" "$RUNTIME" "$RUNTIME.new" "$RUN" "$LOG" "$@" </dev/null; }
 own() {
   { mkdir -p "$1" && [ -w "$1" ]; } 2>/dev/null && return
   sudo -n mkdir -p "$1" && sudo -n chown "$(id -u):$(id -g)" "$1" || exit 91
 }
-for place in "$@"; do own "$place"; done
-chmod 700 "$RUN" "$LOG" && rm -f "$RUN"/* && cat "$RUNTIME/key" 2>/dev/null || true
+look "$@"
+case $? in 0) exit 0 ;; 92) ;; *) exit 90 ;; esac
+for place in "$@" "$RUNTIME.new" "$RUN" "$LOG"; do own "$place"; done
+look "$@" || exit 91
 """
 
-_UNPACK = """
-if [ -f "$PLACE/runtime.tgz" ]; then
-  rm -rf "$RUNTIME.new" && mkdir -m 755 "$RUNTIME.new" && tar -xzf "$PLACE/runtime.tgz" -C "$RUNTIME.new" || exit 91
-  rm -rf "$RUNTIME" && mv "$RUNTIME.new" "$RUNTIME" && rm "$PLACE/runtime.tgz"
-fi
+_SHOW = """
+if [ -f "$RUNTIME.new/key" ]; then rm -rf "$RUNTIME" && mv "$RUNTIME.new" "$RUNTIME" || exit 91; fi
 """
-"""Whole under its name, or not there."""
+"""What was sent: whole under its name, or not there."""
 
 _START = """
 cd /
-setsid sh -c '"$1" -IS "$2/__main__.py" serve <"$3/boot" >"$3/ready" 2>>"$3/log"; echo "$?" >"$3/ended"' \
+mkfifo -m 600 "$RUN/talk" || exit 91
+setsid sh -c '{ "$1" -IS "$2/__main__.py" serve <"$3/boot" 2>>"$3/log"; echo "$?" >"$3/ended"; } >"$3/talk"' \
   serve "$PYTHON" "$RUNTIME" "$RUN" </dev/null >/dev/null 2>&1 &
-turns=0
-while [ ! -s "$RUN/ready" ] && [ ! -e "$RUN/ended" ] && [ "$turns" -lt "$TURNS" ]; do
-  sleep 0.02; turns=$((turns + 1))
-done
-rm -f "$RUN/boot"
-[ -s "$RUN/ready" ] && cat "$RUN/ready" && exit
+ready=$(timeout "$LIMIT" head -n 1 "$RUN/talk")
+rm -f "$RUN/boot" "$RUN/talk"
+[ -n "$ready" ] && echo "$ready" >"$RUN/ready" && echo "$ready" && exit
 tail -c 4000 "$RUN/log"; exit 93
 """
 
@@ -85,7 +99,6 @@ class Facts:
 
     python: str
     version: list[int]
-    cache_tag: str
     libc: str
     machine: str
     key: str = ""
@@ -112,25 +125,28 @@ async def install(sandbox: Any, paths: StatePaths) -> None:
     files = await _bundle_for(paths, await prepare(sandbox))
     if files:
         await call("send the supervisor", lambda: sandbox.fs.upload_files(files))
-        code, said = await run(sandbox, "unpack the supervisor", _variables() + _UNPACK, PREPARE_S)
+        code, said = await run(sandbox, "show the supervisor", _variables() + _SHOW, PREPARE_S)
         if code != 0:
-            raise SandboxError(f"The supervisor could not be unpacked in the sandbox: {said.strip()[-300:]}")
+            raise SandboxError(f"The supervisor could not be put into the sandbox: {said.strip()[-300:]}")
 
 
 async def _bundle_for(paths: StatePaths, facts: Facts) -> list[Any]:
     """What is to be sent: nothing where it is already."""
     import daytona as sdk
 
-    bundle = await bundle_of(paths, facts.cache_tag)
+    bundle = await bundle_of(paths)
     if facts.key == bundle.key:
         return []
-    return [sdk.FileUpload(source=bundle.archive(), destination=f"{place.PLACE}/runtime.tgz")]
+    return [
+        sdk.FileUpload(source=path.read_bytes(), destination=f"{place.RUNTIME}.new/{path.name}")
+        for path in bundle.files()
+    ]
 
 
 async def prepare(sandbox: Any) -> Facts:
     """Make the directories that a supervisor needs, and look around. Raise ``UsageError`` for an image in which none
     can run."""
-    places = [place.PLACE, place.RUN, place.LOG, place.HOME, place.AGENTS]
+    places = [place.PLACE, place.HOME, place.AGENTS]
     script = f"set -- {' '.join(places)}\n{_variables(PROBE=_PROBE)}{_PREPARE}"
     code, said = await run(sandbox, "prepare the sandbox", script, PREPARE_S)
     if code == _NO_PYTHON:
@@ -154,7 +170,7 @@ async def prepare(sandbox: Any) -> Facts:
 
 
 async def _started(sandbox: Any, python: str, boot: Boot) -> Ready:
-    script = _variables(PYTHON=python, TURNS=str(READY_TIMEOUT_S * 50)) + _UNPACK + _START
+    script = _variables(PYTHON=python, LIMIT=str(READY_TIMEOUT_S)) + _SHOW + _START
     code, said = await run(sandbox, "start the supervisor", script, READY_TIMEOUT_S + 20)
     if code == 0:
         try:
@@ -188,5 +204,5 @@ async def run(sandbox: Any, what: str, script: str, limit_s: int) -> tuple[int, 
 
 
 def _variables(**more: str) -> str:
-    values = {"PLACE": place.PLACE, "RUN": place.RUN, "LOG": place.LOG, "RUNTIME": place.RUNTIME, **more}
+    values = {"RUN": place.RUN, "LOG": place.LOG, "RUNTIME": place.RUNTIME, **more}
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())

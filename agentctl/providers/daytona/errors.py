@@ -95,6 +95,8 @@ def translate(error: Exception, what: str) -> errors.AgentctlError:
 
 
 def _class_of(error: Exception) -> type[errors.AgentctlError]:
+    if isinstance(error.__cause__, FileNotFoundError):  # what a Dockerfile copies
+        return errors.UsageError
     if type(error) is sdk.DaytonaError and error.status_code is not None:
         other = errors.ProviderUnavailable if error.status_code >= _SERVER_ERROR else errors.SandboxError
         return STATUS.get(error.status_code, other)

@@ -1,5 +1,6 @@
 """What sandboxes left at Daytona: sandboxes in any state, helpers that work on volumes or make snapshots, and this
-state directory's volumes. A volume bears no labels, so that of others nothing can be told.
+state directory's volumes, and those of others that were made with the same origin. A volume bears no labels: its name
+has a mark of the origin.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from agentctl.errors import AgentctlError, Conflict, NotFound, VolumeNotFound
+from agentctl.model import Volume
 from agentctl.providers.daytona import place
 from agentctl.providers.daytona.boot import run
 from agentctl.providers.daytona.client import Account, call, connected
@@ -36,8 +38,31 @@ class DaytonaSweep(DaytonaProvider):
             # Daytona's list may lag behind what it made and unmade.
             if _origin(sandbox) in (None, origin) and status_of(sandbox)[0] != "missing":
                 yield self._leftover(account, sandbox)
-        for volume in await self.volume_list():
-            yield of_volume(volume)
+        for volume in await self._volumes(account, origin):
+            yield volume
+
+    async def _volumes(self, account: Account, origin: str) -> list[Leftover]:
+        async with connected(account) as daytona:
+            mark, found = place.origin_mark(origin), []
+            for named, about in await self.volumes_at(daytona):
+                if named.installation == self.installation and named.origin in (None, mark):
+                    found.append(of_volume(self._volume(account, about, named.name)))
+                elif named.installation != self.installation and named.origin == mark is not None:
+                    found.append(await self._of_others(daytona, account, named, about))
+        return found
+
+    async def _of_others(self, daytona: Any, account: Account, named: place.VolumeName, about: Any) -> Leftover:
+        """While there is a sandbox of that state directory's, nobody knows here what it wants."""
+        volume = self._volume(account, about, named.name)
+        in_use = await _bearing(daytona, {place.INSTALLATION: named.installation})
+        active_at = timestamp(about.last_used_at) or volume.created_at or None
+        return replace(
+            of_volume(volume),
+            id=about.name,
+            own=False,
+            status="running" if in_use else "stopped",
+            active_at=None if in_use else active_at,
+        )
 
     def _leftover(self, account: Account, sandbox: Any) -> Leftover:
         sandbox_id = sandbox.labels.get(place.SANDBOX)
@@ -57,9 +82,9 @@ class DaytonaSweep(DaytonaProvider):
     async def leftover_now(self, leftover: Leftover) -> Leftover | None:
         """Of one that is not ours, its log tells when it was last active: what Daytona knows of may be our own look.
         Raise ``Conflict`` when it bears other labels than it did."""
-        if leftover.kind == "volume":
-            return leftover if leftover.id in [volume.name for volume in await self.volume_list()] else None
         account = self.account(leftover.handle["api_url"])
+        if leftover.kind == "volume":
+            return await self._volume_now(account, leftover)
         async with connected(account) as daytona:
             with suppress(NotFound):
                 sandbox = await found_of(daytona, leftover.handle)
@@ -73,6 +98,13 @@ class DaytonaSweep(DaytonaProvider):
                 return replace(now, active_at=await _log_written_at(sandbox) or now.active_at)
         return None
 
+    async def _volume_now(self, account: Account, leftover: Leftover) -> Leftover | None:
+        async with connected(account) as daytona:
+            for named, about in await self.volumes_at(daytona):
+                if about.name == leftover.handle["volume"]:
+                    return leftover if leftover.own else await self._of_others(daytona, account, named, about)
+        return None
+
     async def remove_leftover(self, leftover: Leftover) -> None:
         if leftover.kind == "sandbox":
             await self.remove(leftover.handle, at_once=True)
@@ -82,10 +114,9 @@ class DaytonaSweep(DaytonaProvider):
                 with suppress(NotFound):
                     await deleted(await found_of(daytona, leftover.handle))
             return
-        for volume in await self.volume_list():
-            if volume.name == leftover.id:
-                with suppress(VolumeNotFound):
-                    await self.volume_remove(volume)
+        volume = Volume(name=leftover.id, provider=self.name, handle=leftover.handle, created_at=0)
+        with suppress(VolumeNotFound):
+            await self.volume_remove(volume)
 
 
 async def _bearing(daytona: Any, labels: dict[str, str]) -> dict[str, Any]:

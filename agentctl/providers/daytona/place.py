@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
-from agentctl import __version__
+from agentctl import __version__, ids
 from agentctl.providers.base import Layout, SandboxSpec, sandbox_environment
 
 Json = dict[str, Any]
@@ -35,6 +37,7 @@ VERSION = "agentctl.version"
 ROLE = "agentctl.role"
 _USERS = "agentctl.label."
 _ORIGIN = "origin"
+_VOLUME = re.compile(r"agentctl-(?:([0-9a-f]{8})-)?([0-9a-f]{10})-(?P<name>.+)")
 _FIRST_PORT, _PORTS = 10_240, 20_000
 """Below the ports that systems give away by themselves."""
 
@@ -44,6 +47,28 @@ _NOT_PASSED = {"HOME", "PWD", "OLDPWD", "SHLVL", "_", "TMPDIR"}
 def name_of(sandbox_id: str) -> str:
     """Its name at Daytona, known before it is made: it is what a lost one is found by."""
     return f"agentctl-{sandbox_id.replace('_', '-')}"
+
+
+class VolumeName(NamedTuple):
+    """What a volume's name at Daytona says, which has no labels for volumes. ``origin`` is a mark, not the origin
+    itself; None for a volume that was made without one."""
+
+    origin: str | None
+    installation: str
+    name: str
+
+    def __str__(self) -> str:
+        return "-".join(("agentctl", *filter(None, self)))
+
+    @classmethod
+    def of(cls, full_name: str) -> VolumeName | None:
+        """None for a volume that is not agentctl's."""
+        found = _VOLUME.fullmatch(full_name)
+        return cls(*found.groups()) if found and ids.is_name(found["name"]) else None
+
+
+def origin_mark(origin: str | None) -> str | None:
+    return hashlib.sha256(origin.encode()).hexdigest()[:8] if origin else None
 
 
 def port_of(sandbox_id: str) -> int:

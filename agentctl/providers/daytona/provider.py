@@ -1,8 +1,9 @@
 """Sandboxes of Daytona's cloud: a machine each, started and ended through the SDK, reached by its preview proxy.
 
 HOME and log live on the sandbox's disk and are kept on the volume as whole files (``supervisor/keep``). A sandbox that
-stopped is replaced: what it had is on the volume. ``<state>/daytona/run/<sandbox id>`` (0600) is the token of its
-supervisor; another machine asks the sandbox for it.
+stopped is started again, with its disk; one that cannot be is replaced: what it had is on the volume.
+``<state>/daytona/run/<sandbox id>`` (0600) is the token of its supervisor, the same for as long as there is the
+sandbox; another machine asks the sandbox for it.
 """
 
 from __future__ import annotations
@@ -10,17 +11,27 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agentctl import ids
-from agentctl.errors import AgentctlError, NotFound, ProviderUnavailable, SandboxError, SandboxNotFound
+from agentctl.errors import (
+    AgentctlError,
+    Conflict,
+    DeadlineExceeded,
+    NotFound,
+    ProviderUnavailable,
+    QuotaExceeded,
+    SandboxError,
+    SandboxNotFound,
+    UsageError,
+)
 from agentctl.providers.base import Capabilities, Endpoint, Found, SandboxSpec, SandboxState
+from agentctl.providers.daytona import again, place, request
 from agentctl.providers.daytona import create as creation
-from agentctl.providers.daytona import place, request
 from agentctl.providers.daytona.agents import DaytonaAgents
 from agentctl.providers.daytona.boot import STOP_S, prepare, run, start_supervisor, stop_supervisor
 from agentctl.providers.daytona.client import Account, call, connected
@@ -35,9 +46,16 @@ Json = dict[str, Any]
 FIRST_CONTACT_S = 15.0
 AT_ONCE_S = 2.0
 
+_LOST = (NotFound, SandboxError, Conflict, UsageError, DeadlineExceeded)
+_NOT_LOST = (ProviderUnavailable, QuotaExceeded)
+"""What a start may fail by that another sandbox would not do without; nothing but these is worth to be waited for."""
+
 
 class DaytonaProvider(DaytonaAgents):
-    """Implements ``ImageProvider``. A handle is ``{"api_url", "daytona": Daytona's id of it, "sandbox": ours}``."""
+    """Implements ``ImageProvider``, ``PausingProvider`` and ``StartingProvider``.
+
+    A handle is ``{"api_url", "daytona": Daytona's id of it, "sandbox": ours}``.
+    """
 
     capabilities = Capabilities(
         default_cwd=place.HOME,
@@ -46,6 +64,8 @@ class DaytonaProvider(DaytonaAgents):
         layout=place.LAYOUT,
         images=True,
         machines=True,
+        pause=True,
+        starts_again=True,
     )
 
     async def check(self) -> None:
@@ -81,6 +101,46 @@ class DaytonaProvider(DaytonaAgents):
                 await finished(creation.discard(daytona, params, late_s=0))
                 raise
             return self._handle(account, sandbox.id, spec.sandbox_id)
+
+    async def start(self, handle: Json, spec: SandboxSpec) -> None:
+        sandbox_id = sandbox_id_of(handle)
+        try:
+            async with connected(self.account(handle["api_url"])) as daytona:
+                sandbox = await found_of(daytona, handle)
+                await again.started(sandbox)
+                with suppress(AgentctlError):  # it never had one
+                    spec = replace(spec, boot=replace(spec.boot, token=await self._token(sandbox, sandbox_id)))
+                facts = await prepare(sandbox)
+                await self.send_wanted(sandbox, spec, facts)
+                await start_supervisor(sandbox, self.paths, _boot(spec), facts)
+                self._keep_token(sandbox_id, spec.boot.token)
+                self.remember(spec.volume, spec.log, sandbox.id)
+        except _LOST as e:
+            if isinstance(e, _NOT_LOST):
+                raise
+            raise _gone(sandbox_id, f"it could not be started again: {e.message}") from e
+
+    async def stop(self, handle: Json, *, archive: bool = False) -> None:
+        async with connected(self.account(handle["api_url"])) as daytona:
+            with suppress(NotFound):
+                sandbox = await found_of(daytona, handle)
+                if status_of(sandbox)[0] == "running":
+                    with suppress(AgentctlError):  # one that cannot end in good order is ended all the same
+                        await stop_supervisor(sandbox, STOP_S)
+                await again.stopped(sandbox, archive=archive)
+
+    async def pause(self, handle: Json) -> None:
+        await self._with(handle, again.paused)
+
+    async def resume(self, handle: Json) -> None:
+        await self._with(handle, again.resumed)
+
+    async def _with(self, handle: Json, work: Callable[[Any], Awaitable[None]]) -> None:
+        try:
+            async with connected(self.account(handle["api_url"])) as daytona:
+                await work(await found_of(daytona, handle))
+        except NotFound:
+            raise _gone(sandbox_id_of(handle), "") from None
 
     async def inspect(self, handle: Json) -> SandboxState:
         try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import re
 import time
 from collections.abc import Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from agentctl.compute import Compute
@@ -24,11 +25,15 @@ IDLE_MARGIN_MIN = 60
 
 ARCHIVE_MIN = 60
 DELETE_MIN = 24 * 60
-"""Of a stopped one. Nothing but the volume is needed of it, and it counts against the account's disk."""
+"""Of a stopped one, which is started again from either. It counts against the account's disk until it is archived; when
+it is deleted, the volume has its HOME and its log."""
 
 TTL_MIN = 7 * 24 * 60
 _GIB = 1024**3
 _HTTPS = "443"
+_COPY = re.compile(r"^\s*COPY\s+(?!.*--from=)", re.MULTILINE | re.IGNORECASE)
+_ADD = re.compile(r"^\s*ADD\s+(?!.*://)", re.MULTILINE | re.IGNORECASE)
+_OTHERS = "use --provider docker or --provider modal, which have it."
 
 
 def check(spec: SandboxSpec) -> None:
@@ -84,10 +89,25 @@ def _image(spec: SandboxSpec) -> Any:
 
     if spec.compute.dockerfile is None:
         return spec.image
-    try:
-        return sdk.Image.from_dockerfile(spec.compute.dockerfile)
-    except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"The Dockerfile {spec.compute.dockerfile} cannot be read: {e}") from e
+    dockerfile = Path(spec.compute.dockerfile)
+    try:  # as with any builder, a stranger's Dockerfile gets nothing from beyond its directory
+        _check_copies(dockerfile)
+        return sdk.Image.from_dockerfile(dockerfile, strict_context=True)
+    except (OSError, UnicodeDecodeError, sdk.DaytonaError) as e:
+        raise UsageError(f"The Dockerfile {dockerfile} cannot be used: {e}") from e
+
+
+def _check_copies(dockerfile: Path) -> None:
+    """The SDK looks for COPY alone to tell what to send, and takes no notice of ``.dockerignore``."""
+    text = dockerfile.read_text()
+    if _ADD.search(text):
+        raise Unsupported(f"Daytona is sent nothing that ADD in {dockerfile} names.", hint=f"Write COPY, or {_OTHERS}")
+    ignored = dockerfile.with_name(".dockerignore")
+    if _COPY.search(text) and ignored.is_file() and ignored.read_text().strip():
+        raise Unsupported(
+            f"Daytona takes no notice of {ignored}: what it leaves out would be sent.",
+            hint=f"Build from a directory that needs none, or {_OTHERS}",
+        )
 
 
 def resources(compute: Compute) -> Any:

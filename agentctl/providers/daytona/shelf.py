@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import secrets
 import shlex
+import tarfile
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,7 +30,7 @@ IDLE_MIN, TTL_MIN = 5, 60
 WORK_S = 280
 """Daytona cuts one command off at five minutes."""
 
-_ARCHIVE = "/tmp/agentctl-reading.tgz"  # noqa: S108 - of a sandbox of our own
+_ARCHIVE = "/tmp/agentctl-reading-{}.tgz"  # noqa: S108 - of a sandbox of our own
 
 
 @asynccontextmanager
@@ -56,17 +58,23 @@ def _params(volume_id: str, installation: str) -> Any:
     )
 
 
-async def fetch(sandbox: Any, relative: str, target: Path) -> None:
-    """Copy the files of a directory of the volume to ``target``, which stays missing when that is."""
-    place = shlex.quote(f"{WHOLE}/{relative}")
-    script = f"[ -d {place} ] || {{ rm -f {_ARCHIVE}; exit 0; }}; tar -C {place} -czf {_ARCHIVE} . && echo packed"
+async def fetch(sandbox: Any, directory: str, target: Path, *, lives_on: bool = False) -> None:
+    """Copy the files of a directory of the sandbox to ``target``, which stays missing when that is. ``lives_on``:
+    nothing else of it may stay in the sandbox."""
+    place, packed = shlex.quote(directory), _ARCHIVE.format(secrets.token_hex(6))
+    script = f"[ -d {place} ] || exit 0; tar -C {place} -czf {packed} . && echo packed"
     code, said = await booting.run(sandbox, "read from the volume", script, WORK_S)
     if code != 0:
-        raise SandboxError(f"{relative} could not be read from the volume: {said.strip()[-300:]}")
+        raise SandboxError(f"{directory} could not be read from the volume: {said.strip()[-300:]}")
     if "packed" not in said:
         return
-    archive = await call("read from the volume", lambda: sandbox.fs.download_file(_ARCHIVE))
-    unpack_plain(io.BytesIO(archive), target)
+    archive = await call("read from the volume", lambda: sandbox.fs.download_file(packed))
+    if lives_on:
+        await booting.run(sandbox, "clear up after reading", f"rm -f {packed}", WORK_S)
+    try:
+        unpack_plain(io.BytesIO(archive), target)
+    except (tarfile.TarError, EOFError, zlib.error) as e:
+        raise SandboxError(f"What Daytona sent of {directory} is no archive: {e}", hint="Try again.") from e
 
 
 async def delete_tree(sandbox: Any, relative: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-Status = Literal["running", "stopped", "missing"]
+Status = Literal["running", "paused", "stopped", "missing"]
 
 STATES: dict[str, tuple[Status, str]] = {
     "started": ("running", ""),
@@ -22,7 +22,7 @@ STATES: dict[str, tuple[Status, str]] = {
     "stopping": ("stopped", "it is stopping"),
     "stopped": ("stopped", "Daytona has stopped it"),
     "pausing": ("stopped", "it is being paused"),
-    "paused": ("stopped", "Daytona has paused it"),
+    "paused": ("paused", "it was paused"),
     "archiving": ("stopped", "it is on its way into the archive"),
     "archived": ("stopped", "it lies in the archive"),
     "error": ("stopped", "it failed"),
@@ -30,8 +30,6 @@ STATES: dict[str, tuple[Status, str]] = {
     "destroying": ("missing", ""),
     "destroyed": ("missing", ""),
 }
-"""A paused one is not ``paused``: nothing of ours has paused it, and the next message replaces it."""
-
 FAILED = ("error", "build_failed")
 """States in which it never came up, or cannot any more."""
 

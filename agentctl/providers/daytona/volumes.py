@@ -7,17 +7,17 @@ import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from agentctl import ids
-from agentctl.errors import Conflict, NotFound, SandboxError, UsageError, VolumeNotFound
+from agentctl.errors import AgentctlError, Conflict, NotFound, SandboxError, UsageError, VolumeNotFound
 from agentctl.model import Volume
 from agentctl.paths import StatePaths
-from agentctl.providers.base import FilesDoor
+from agentctl.providers.base import NO_LABELS, Damaged, FilesDoor, unheard
 from agentctl.providers.daytona import place, shelf
 from agentctl.providers.daytona.boot import prepare, start_supervisor
 from agentctl.providers.daytona.client import Account, api_url_of, call, connected
@@ -43,6 +43,7 @@ class DaytonaVolumes:
 
     def __init__(self, paths: StatePaths) -> None:
         self.paths = paths
+        self._writes: dict[tuple[str, str], str] = {}
         self.installation = hashlib.sha256(str(paths.root.resolve()).encode()).hexdigest()[:10]
 
     def account(self, api_url: str) -> Account:
@@ -54,23 +55,34 @@ class DaytonaVolumes:
             )
         return Account.of(os.environ)
 
-    async def volume_create(self, name: str) -> Volume:
+    async def volume_create(self, name: str, labels: Mapping[str, str] = NO_LABELS) -> Volume:
         ids.require_name(name, "a volume")
         account = Account.of(os.environ)
-        full = f"{self._prefix}{name}"
+        new = place.VolumeName(place.origin_mark(labels.get("origin")), self.installation, name)
         async with connected(account) as daytona:
+            full = next((str(one) for one in (await self._own(daytona)) if one.name == name), str(new))
             await _until(lambda: _is_settled(daytona, full), f"The old volume {name} was not gone")
             if await _state_of(daytona, full) == "deleted":
                 with suppress(UsageError, Conflict):  # somebody else made it at the same time
                     await call(f"make the volume {name}", lambda: daytona.volume.create(full))
-            return self._volume(account, await _ready(daytona, full))
+            return self._volume(account, await _ready(daytona, full), name)
 
     async def volume_list(self) -> list[Volume]:
         account = Account.of(os.environ)
         async with connected(account) as daytona:
-            every = await call("list volumes", daytona.volume.list)
-        own = [v for v in every if v.name.startswith(self._prefix) and _state(v) not in _GOING]
-        return sorted((self._volume(account, volume) for volume in own), key=lambda v: v.name)
+            own = await self._own(daytona)
+        return sorted((self._volume(account, about, named.name) for named, about in own.items()), key=lambda v: v.name)
+
+    async def _own(self, daytona: Any) -> dict[place.VolumeName, Any]:
+        return {
+            named: about for named, about in await self.volumes_at(daytona) if named.installation == self.installation
+        }
+
+    async def volumes_at(self, daytona: Any) -> list[tuple[place.VolumeName, Any]]:
+        """All that agentctl made in this account, whichever state directory did."""
+        every = await call("list volumes", daytona.volume.list)
+        named = [(place.VolumeName.of(about.name), about) for about in every if _state(about) not in _GOING]
+        return [(name, about) for name, about in named if name is not None]
 
     async def volume_remove(self, volume: Volume) -> None:
         async with connected(self.account(volume.handle["api_url"])) as daytona:
@@ -85,16 +97,40 @@ class DaytonaVolumes:
         return None
 
     @asynccontextmanager
-    async def volume_reading(self, volume: Volume, relative: str) -> AsyncIterator[Path]:
+    async def volume_reading(self, volume: Volume, relative: str, damaged: Damaged = unheard) -> AsyncIterator[Path]:
         """What a session kept of its log is put together again."""
         check_relative(relative)
         with tempfile.TemporaryDirectory(prefix="agentctl-volume-") as scratch:
             kept, copy = Path(scratch) / "kept", Path(scratch) / "copy"
             with suppress(VolumeNotFound):
-                async with self._shelf(volume) as sandbox:
-                    await shelf.fetch(sandbox, relative, kept)
-                await asyncio.to_thread(_read_kept, kept, copy)
+                if not await self._fetched_where_it_is_written(volume, relative, kept):
+                    async with self._shelf(volume) as sandbox:
+                        await shelf.fetch(sandbox, f"{place.WHOLE}/{relative}", kept)
+                await asyncio.to_thread(_read_kept, kept, copy, damaged)
             yield copy
+
+    def remember(self, volume: Volume, log: str, daytona_id: str) -> None:
+        """That sandbox was started again just now, and has that log on its own disk; whoever reads it next asks it."""
+        self._writes[volume.handle["volume"], log] = daytona_id
+
+    async def _fetched_where_it_is_written(self, volume: Volume, relative: str, target: Path) -> bool:
+        """Whether it is a log that a sandbox has which this process has just started again: it knows more of it than
+        the volume, and costs no other sandbox."""
+        from agentctl.supervisor.keep.log import MARK
+
+        log = PurePosixPath(*PurePosixPath(relative).parts[:3])
+        daytona_id = self._writes.pop((volume.handle["volume"], str(log)), None)
+        if daytona_id is None:
+            return False
+        below, local = PurePosixPath(place.LOG) / PurePosixPath(relative).relative_to(log), target.with_name("local")
+        with suppress(AgentctlError):  # it is gone again
+            async with connected(self.account(volume.handle["api_url"])) as daytona:
+                sandbox = await call("look for the sandbox", lambda: daytona.get(daytona_id))
+                await shelf.fetch(sandbox, str(below), local, lives_on=True)
+            if (local / MARK).exists():
+                local.rename(target)
+                return True
+        return False
 
     @asynccontextmanager
     async def volume_files(self, volume: Volume) -> AsyncIterator[FilesDoor]:
@@ -105,10 +141,9 @@ class DaytonaVolumes:
             endpoint = await endpoint_to(account, sandbox, place.port_of(name))
             yield FilesDoor(endpoint=endpoint, token=token, root=place.WHOLE)
 
-    async def session_remove(self, volume: Volume, session_id: str) -> bool:
+    async def session_remove(self, volume: Volume, session_id: str) -> None:
         ids.require_name(session_id, "a session")
-        await self._delete(volume, f"agents/{session_id}")
-        return False  # an empty one is in nobody's way, and another takes long to make
+        await self._delete(volume, f"agents/{session_id}")  # an empty volume stays: another takes long to make
 
     async def workspace_remove(self, volume: Volume, name: str) -> None:
         ids.require_name(name, "a workspace")
@@ -136,13 +171,9 @@ class DaytonaVolumes:
                 hint=f"Somebody removed it. Forget it with: agentctl volumes delete {volume.name}",
             ) from e
 
-    @property
-    def _prefix(self) -> str:
-        return f"agentctl-{self.installation}-"
-
-    def _volume(self, account: Account, about: Any) -> Volume:
+    def _volume(self, account: Account, about: Any, name: str) -> Volume:
         return Volume(
-            name=about.name.removeprefix(self._prefix),
+            name=name,
             provider=self.name,
             handle={"api_url": account.api_url, "volume": about.name},
             created_at=timestamp(about.created_at) or 0.0,
@@ -206,12 +237,12 @@ def _state(volume: Any) -> str:
     return str(getattr(volume.state, "value", volume.state))
 
 
-def _read_kept(kept: Path, copy: Path) -> None:
-    from agentctl.supervisor.keep.read import assemble
+def _read_kept(kept: Path, copy: Path, damaged: Damaged) -> None:
+    from agentctl.supervisor.keep.read import assemble, reaches
 
-    if not kept.is_dir():
-        return
-    assemble(kept, copy)
+    found = assemble(kept, copy)
+    if found.problem is not None:
+        damaged(found.problem, found.last, reaches(kept))
     for path in sorted(kept.rglob("*")):
         if path.is_file() and not path.name.endswith((".kept", ".begin", ".claim")):
             target = copy / path.relative_to(kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from agentctl import ids
 from agentctl.errors import Conflict, SandboxError
 from agentctl.model import Volume
 from agentctl.paths import StatePaths
-from agentctl.providers.base import Endpoint
+from agentctl.providers.base import LABELS_OF_VOLUMES, Endpoint
 from agentctl.providers.docker.engine import Engine, engine_url
 
 Json = dict[str, Any]
@@ -22,6 +23,7 @@ PYTHON = "agentctl.python"
 IMAGE = "agentctl.image"
 NETWORK = "agentctl.network"
 ATTEMPT = "agentctl.attempt"
+USERS = "agentctl.label."
 ROLE = "agentctl.role"
 """What a container beside the sandbox's own is for; the sandbox's own has no such label."""
 
@@ -54,8 +56,10 @@ class Backend:
     def run_dir(self, sandbox_id: str) -> Path:
         return self.paths.docker / "run" / sandbox_id
 
-    def volume_labels(self, name: str) -> dict[str, str]:
-        return {INSTALLATION: self.installation, VOLUME: name}
+    def volume_labels(self, name: str, labels: Mapping[str, str]) -> dict[str, str]:
+        """``labels`` may be those of a sandbox, of which a volume has some."""
+        users = {f"{USERS}{key}": labels[key] for key in LABELS_OF_VOLUMES if key in labels}
+        return {INSTALLATION: self.installation, VOLUME: name, **users}
 
     def installation_labels(self) -> dict[str, str]:
         return {INSTALLATION: self.installation}

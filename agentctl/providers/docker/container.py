@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from agentctl.providers.base import Layout, SandboxSpec, sandbox_environment
 from agentctl.providers.docker import certificates, network
-from agentctl.providers.docker.backend import ATTEMPT, IMAGE, INSTALLATION, NETWORK, PYTHON, SANDBOX
+from agentctl.providers.docker.backend import ATTEMPT, IMAGE, INSTALLATION, NETWORK, PYTHON, SANDBOX, USERS
 from agentctl.providers.docker.images import Image
 from agentctl.providers.docker.shelf import PLACE, part_of
 from agentctl.wire import SANDBOX_ENV
@@ -26,7 +26,6 @@ LOG = f"{PRIVATE}/log"
 LISTEN: Json = {"unix": SOCKET, "mode": 0o666}
 LAYOUT = Layout(python="python3", runtime="/opt/agentctl/runtime")
 
-_USERS = "agentctl.label."
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LOG_LIMITS = {"max-size": "1m", "max-file": "2"}
 _WALLS: Json = {
@@ -57,15 +56,15 @@ def labels_of(spec: SandboxSpec, installation: str, image: Image, attempt: str) 
     from agentctl.providers.docker.service_states import labels_of_sandbox  # it needs what is here
 
     own |= labels_of_sandbox(spec)
-    return {**own, **{f"{_USERS}{name}": value for name, value in spec.labels.items()}}
+    return {**own, **{f"{USERS}{name}": value for name, value in spec.labels.items()}}
 
 
 def users_labels(labels: dict[str, str]) -> dict[str, str]:
-    return {name.removeprefix(_USERS): value for name, value in labels.items() if name.startswith(_USERS)}
+    return {name.removeprefix(USERS): value for name, value in labels.items() if name.startswith(USERS)}
 
 
 def label_filters(labels: dict[str, str]) -> list[str]:
-    return [f"{_USERS}{name}={value}" for name, value in labels.items()]
+    return [f"{USERS}{name}={value}" for name, value in labels.items()]
 
 
 def environment(spec: SandboxSpec, image: Image) -> dict[str, str]:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from agentctl.errors import NotFound, SandboxError
+from agentctl.errors import AgentctlError, NotFound, SandboxError
+from agentctl.providers.docker import images, near, shelf
 from agentctl.providers.docker.backend import (
     INSTALLATION,
     PYTHON,
@@ -22,36 +23,38 @@ from agentctl.providers.docker.backend import (
 )
 from agentctl.providers.docker.container import LOG, label_filters, users_labels
 from agentctl.providers.docker.engine import Engine
-from agentctl.providers.leftover import Leftover, Status
+from agentctl.providers.leftover import NEWEST, Leftover, Status
 from agentctl.providers.trees import remove_tree
 
 Json = dict[str, Any]
 _GRACE_S = 2
 _STATUSES: dict[str, Status] = {"running": "running", "paused": "paused", "created": "failed", "dead": "failed"}
-_NEWEST = "import os,sys;print(max(e.stat().st_mtime for e in os.scandir(sys.argv[1])))"
 
 
 class DockerSweep(Backend):
-    """Implements ``Sweeping``. A handle is ``{"engine": url, "id": the engine's own}``; a sandbox's is the provider's,
-    too."""
+    """Implements ``Sweeping``. A handle is ``{"engine": url, "id": the engine's own}``; a sandbox's and a volume's has
+    what the provider's has, too."""
 
     async def leftovers(self, origin: str) -> AsyncIterator[Leftover]:
         engine = self.engine()
+        for found, labels in await self._found(engine, origin):
+            yield await self._seen(engine, found, labels)
+
+    async def _found(self, engine: Engine, origin: str) -> list[tuple[Leftover, Json]]:
+        """With the labels of each as the engine has them."""
         containers, networks, volumes = await engine.call("look for leftovers", lambda api: self._all(api, origin))
-        sandboxes: Json = {}
+        helpers, sandboxes = [], {}
         for about in sorted(containers, key=lambda about: ROLE in about["Labels"]):
-            if SANDBOX in about["Labels"]:
-                sandboxes.setdefault(about["Labels"][SANDBOX], about)
-            else:
-                yield self._container(engine, about, "helper")
-        for about in sandboxes.values():
-            yield await self._sandbox(engine, about)
-        for about in networks:
-            if about["Labels"].get(SANDBOX) not in sandboxes:
-                yield self._plain(engine, about, "network", about["Id"], about["Created"])
-        for about in volumes:
-            if VOLUME in about["Labels"]:
-                yield self._plain(engine, about, "volume", about["Name"], about["CreatedAt"])
+            if SANDBOX not in about["Labels"]:
+                helpers.append((self._container(engine, about, "helper"), about["Labels"]))
+            elif about["Labels"][SANDBOX] not in sandboxes:
+                found = self._container(engine, about, "sandbox")
+                sandboxes[about["Labels"][SANDBOX]] = found, about["Labels"]
+        more = [
+            *(self._plain(engine, a, "network") for a in networks if a["Labels"].get(SANDBOX) not in sandboxes),
+            *(self._plain(engine, a, "volume") for a in volumes if VOLUME in a["Labels"]),
+        ]
+        return [*helpers, *sandboxes.values(), *more]
 
     def _all(self, api: Any, origin: str) -> tuple[list[Json], list[Json], list[Json]]:
         """Containers, networks and volumes that bear the origin, or are this state directory's and bear none."""
@@ -77,33 +80,56 @@ class DockerSweep(Backend):
             own=about["Labels"].get(INSTALLATION) == self.installation,
         )
 
-    async def _sandbox(self, engine: Engine, about: Json) -> Leftover:
-        found = self._container(engine, about, "sandbox")
-        if found.status != "running" or found.own or PYTHON not in about["Labels"]:
+    async def _seen(self, engine: Engine, found: Leftover, labels: Json) -> Leftover:
+        """With what can be told of its life at once, of one that is not ours: nobody here has its supervisor's token,
+        and no store here knows who uses it."""
+        if found.own:
             return found
-        # Nobody here has its token: when it last wrote to its log tells whether it lives.
-        argv = [about["Labels"][PYTHON], "-IS", "-c", _NEWEST, LOG]
+        if found.kind == "volume":
+            mates = {"label": [f"{INSTALLATION}={labels.get(INSTALLATION)}"]}
+            if await engine.call("look for who uses a volume", lambda api: api.containers(all=True, filters=mates)):
+                return replace(found, status="running")
+            return replace(found, active_at=found.created_at)
+        if found.kind != "sandbox" or found.status != "running" or PYTHON not in labels:
+            return found
+        argv = [labels[PYTHON], "-IS", "-c", NEWEST, LOG]
         with suppress(SandboxError, NotFound, ValueError):
-            said = await engine.call("look at its log", lambda api: _said(api, about["Id"], argv))
+            said = await engine.call("look at its log", lambda api: _said(api, found.handle["id"], argv))
             return replace(found, active_at=float(said))
         return found
 
-    def _plain(self, engine: Engine, about: Json, kind: Any, id_: str, created: str) -> Leftover:
-        return Leftover(
+    def _plain(self, engine: Engine, about: Json, kind: Any) -> tuple[Leftover, Json]:
+        id_, created = (about["Name"], "CreatedAt") if kind == "volume" else (about["Id"], "Created")
+        found = Leftover(
             kind=kind,
             id=about["Name"],
-            handle={"engine": engine.url, "id": id_},
+            handle={"engine": engine.url, "id": id_, **({"volume": id_} if kind == "volume" else {})},
             labels=users_labels(about["Labels"]),
             sandbox_id=about["Labels"].get(SANDBOX),
-            created_at=datetime.fromisoformat(created).timestamp(),
+            created_at=datetime.fromisoformat(about[created]).timestamp(),
             status="stopped",
             own=about["Labels"].get(INSTALLATION) == self.installation,
         )
+        return found, about["Labels"]
 
     async def leftover_now(self, leftover: Leftover) -> Leftover | None:
-        async for found in self.leftovers(leftover.labels.get("origin", "")):
+        engine = self.engine(leftover.handle["engine"])
+        for found, labels in await self._found(engine, leftover.labels.get("origin", "")):
             if found.kind == leftover.kind and found.id == leftover.id:
-                return found
+                now = await self._seen(engine, found, labels)
+                if now.kind == "volume" and now.active_at is not None:
+                    return replace(now, active_at=await self._written_at(engine, now))
+                return now
+        return None
+
+    async def _written_at(self, engine: Engine, volume: Leftover) -> float | None:
+        """When something in it was last written to. None when that cannot be told."""
+        with suppress(AgentctlError, ValueError):
+            mountpoint = await shelf.mountpoint_of(engine, volume.handle["volume"])
+            if mountpoint is not None and (top := near.place(engine, mountpoint)) is not None:
+                return await asyncio.to_thread(near.written_at, top)
+            image = await images.any_known(engine, self.paths)
+            return await shelf.written_at(engine, volume.handle["volume"], image)
         return None
 
     async def remove_leftover(self, leftover: Leftover) -> None:

@@ -11,12 +11,15 @@ import shutil
 import socket
 import stat
 import struct
+import subprocess
+import sys
 from collections.abc import Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from agentctl.errors import SandboxError
+from agentctl.providers.leftover import NEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from agentctl.providers.docker.shelf import Directory
 
 AGENT_USER = 1000
+_LOOK_S = 600.0
 _ENGINES = ("dockerd", "systemd")
 """Who may listen on the socket: the engine, or the one that starts it when somebody comes."""
 
@@ -99,6 +103,16 @@ def _pass(directory: int) -> None:
     """One on the way is the agent's, as whom the supervisor works on files, and lets everybody through."""
     os.fchown(directory, AGENT_USER, AGENT_USER)
     os.fchmod(directory, 0o755)
+
+
+def written_at(top: Path) -> float:
+    """When anything in it was last written to. Raise ``ValueError`` when it changes meanwhile."""
+    argv = [sys.executable, "-IS", "-c", NEWEST, str(top)]
+    try:
+        said = subprocess.run(argv, capture_output=True, timeout=_LOOK_S, check=False)
+    except subprocess.TimeoutExpired as e:
+        raise SandboxError(f"What is in {top} could not be looked at within {_LOOK_S:g} s.") from e
+    return float(said.stdout)
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class DockerProvider(DockerMachines, DockerVolumes):
         # It is there, or somebody removed it behind our back.
         about = await engine.call(
             "find the volume",
-            lambda api: api.create_volume(volume, labels=self.volume_labels(spec.volume.name)),
+            lambda api: api.create_volume(volume, labels=self.volume_labels(spec.volume.name, spec.labels)),
         )
         labels = container.labels_of(spec, self.installation, attempt.image, attempt.label)
         programs = await self._programs(attempt, spec, labels)

@@ -21,6 +21,7 @@ from agentctl.providers.docker import near
 from agentctl.providers.docker.engine import Engine
 from agentctl.providers.docker.images import Image
 from agentctl.providers.finish import finished
+from agentctl.providers.leftover import NEWEST
 from agentctl.providers.trees import unpack_plain
 
 Json = dict[str, Any]
@@ -143,6 +144,19 @@ async def delete_tree(engine: Engine, volume: str, image: Image, relative: str) 
     if code not in (0, _EMPTY):
         raise SandboxError(f"{relative} could not be deleted from the volume: {said.strip()[-300:]}")
     return code == _EMPTY
+
+
+async def written_at(engine: Engine, volume: str, image: Image) -> float:
+    """``near.written_at`` through a container."""
+    async with _shelf(engine, volume, image, ["-IS", "-c", NEWEST, PLACE]) as shelf:
+        return float(await engine.call("look into a volume", lambda api: _printed(api, shelf)))
+
+
+def _printed(api: Any, container: str) -> bytes:
+    api.start(container)
+    api.wait(container, timeout=_DELETE_S)
+    said: bytes = api.logs(container, stderr=False)
+    return said
 
 
 def _run(api: Any, container: str) -> tuple[int, str]:

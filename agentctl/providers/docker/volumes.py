@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from agentctl import ids
 from agentctl.errors import NotFound, VolumeNotFound
 from agentctl.model import Volume
-from agentctl.providers.base import FilesDoor
+from agentctl.providers.base import NO_LABELS, Damaged, FilesDoor, unheard
 from agentctl.providers.docker import container, images, near, shelf
 from agentctl.providers.docker.backend import ATTEMPT, VOLUME, Backend, remove_labelled
 from agentctl.providers.docker.engine import Engine
@@ -30,12 +30,12 @@ FILES_IDLE_S = 60.0
 class DockerVolumes(Backend):
     """The part of ``Provider`` about volumes. A handle is ``{"engine": url, "volume": the engine's name for it}``."""
 
-    async def volume_create(self, name: str) -> Volume:
+    async def volume_create(self, name: str, labels: Mapping[str, str] = NO_LABELS) -> Volume:
         ids.require_name(name, "a volume")
         engine = self.engine()
         full = f"agentctl-{self.installation}-{name}"
-        labels = self.volume_labels(name)
-        about = await engine.call(f"make the volume {name}", lambda api: api.create_volume(full, labels=labels))
+        marks = self.volume_labels(name, labels)
+        about = await engine.call(f"make the volume {name}", lambda api: api.create_volume(full, labels=marks))
         return self._volume(engine, about)
 
     async def volume_list(self) -> list[Volume]:
@@ -55,7 +55,7 @@ class DockerVolumes(Backend):
         return None
 
     @asynccontextmanager
-    async def volume_reading(self, volume: Volume, relative: str) -> AsyncIterator[Path]:
+    async def volume_reading(self, volume: Volume, relative: str, damaged: Damaged = unheard) -> AsyncIterator[Path]:
         check_relative(relative)
         engine = self.engine(volume.handle["engine"])
         image = await images.any_known(engine, self.paths)

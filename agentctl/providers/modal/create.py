@@ -133,7 +133,7 @@ async def _ours(sdk: Sdk, wanted: Wanted) -> modal.Sandbox | None:
 
 
 def _program(paths: StatePaths) -> bytes:
-    return talk.packed(ensure_runtime(paths), paths.modal / "runtime")
+    return talk.program(ensure_runtime(paths), paths.modal / "runtime")
 
 
 async def _boot(sdk: Sdk, sandbox: modal.Sandbox, program: bytes, boot: Boot) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,13 @@ from agentctl.errors import AgentctlError, SandboxError, UsageError
 from agentctl.paths import state_errors
 from agentctl.providers.modal import loader
 from agentctl.providers.modal.place import LAYOUT, PRIVATE, RUNTIME
+from agentctl.providers.packed import packed
 from agentctl.providers.trees import make_private_directory
 from agentctl.wire import Boot, Ready
 
-_CHUNK_BYTES = 1024 * 1024
+_CHUNK_BYTES = 2 * 1024 * 1024
+"""The most that the SDK takes at once."""
+
 _TAIL_BYTES = 4000
 END_S = 3.0
 _SILENCE_S = 0.5
@@ -29,7 +31,7 @@ def command() -> list[str]:
 
 
 async def boot_up(sandbox: Any, program: bytes, boot: Boot, timeout_s: float) -> Ready:
-    """Return when the supervisor listens. ``program`` is what ``packed`` gives.
+    """Return when the supervisor listens. ``program`` is what ``program`` gives.
 
     Raise ``SandboxError`` with the end of what it said when it dies first or is not ready in time, ``UsageError`` for
     an image in which none can run, and what the SDK raises.
@@ -73,9 +75,9 @@ async def _send(sandbox: Any, program: bytes, boot: Boot) -> None:
     data = memoryview(head + program + boot.to_line())
     for at in range(0, len(data), _CHUNK_BYTES):
         sandbox.stdin.write(bytes(data[at : at + _CHUNK_BYTES]))
+        if at + _CHUNK_BYTES >= len(data):
+            sandbox.stdin.write_eof()
         await _drain(sandbox)
-    sandbox.stdin.write_eof()
-    await _drain(sandbox)
 
 
 async def _drain(sandbox: Any) -> None:
@@ -89,15 +91,16 @@ async def _first_line(stream: Any) -> str:
     return ""
 
 
-def packed(runtime: Path, place: Path) -> bytes:
-    """The unpacked supervisor as it is sent, kept in ``place`` for the next. What was compiled for this machine's
-    Python serves the same one there."""
-    path = place / f"{runtime.name}.z"
+def program(runtime: Path, place: Path) -> bytes:
+    """The supervisor as it is sent, kept in ``place`` for the next, as ``loader.unpack`` takes it."""
+    path = place / f"{runtime.name}.packed"
     try:
         return path.read_bytes()
     except FileNotFoundError:
         pass
-    data = _pack(runtime)
+    files = packed(runtime)
+    index = json.dumps([[name, len(content)] for name, content in files.items()]).encode()
+    data = b"".join((len(index).to_bytes(4, "big"), index, *files.values()))
     make_private_directory(place)
     with state_errors(path):
         for other in place.iterdir():  # of another version, or given up
@@ -106,15 +109,6 @@ def packed(runtime: Path, place: Path) -> bytes:
         new.write_bytes(data)
         new.rename(path)
     return data
-
-
-def _pack(directory: Path) -> bytes:
-    """As ``loader.unpack`` takes it."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    contents = [path.read_bytes() for path in files]
-    names = [str(path.relative_to(directory)) for path in files]
-    index = json.dumps([[name, len(data)] for name, data in zip(names, contents, strict=True)]).encode()
-    return zlib.compress(b"".join((len(index).to_bytes(4, "big"), index, *contents)), 6)
 
 
 async def _failed(sandbox: Any, boot: Boot, what: str) -> AgentctlError:

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from agentctl import ids
 from agentctl.errors import AgentctlError, NotFound, VolumeNotFound
 from agentctl.model import Volume
 from agentctl.paths import StatePaths
-from agentctl.providers.base import FilesDoor
+from agentctl.providers.base import NO_LABELS, Damaged, FilesDoor, unheard
 from agentctl.providers.finish import finished
 from agentctl.providers.modal import tags
 from agentctl.providers.modal.create import Wanted, bring_up, end, forget
@@ -56,7 +56,7 @@ class ModalVolumes:
         """Where the token of a sandbox's supervisor is kept."""
         return self.paths.modal / "run" / sandbox_id
 
-    async def volume_create(self, name: str) -> Volume:
+    async def volume_create(self, name: str, labels: Mapping[str, str] = NO_LABELS) -> Volume:
         ids.require_name(name, "a volume")
         names = volume_names(self.installation, name)
         homes, _ = await asyncio.gather(
@@ -95,14 +95,14 @@ class ModalVolumes:
         return None
 
     @asynccontextmanager
-    async def volume_reading(self, volume: Volume, relative: str) -> AsyncIterator[Path]:
+    async def volume_reading(self, volume: Volume, relative: str, damaged: Damaged = unheard) -> AsyncIterator[Path]:
         check_relative(relative)
         with tempfile.TemporaryDirectory(prefix="agentctl-volume-") as scratch:
             copy = Path(scratch) / "copy"
             with suppress(NotFound):
                 await self._fetch(volume.handle["logs" if _is_log(relative) else "homes"], relative, copy)
                 if _is_log(relative):
-                    copy = await asyncio.to_thread(_assembled, copy)
+                    copy = await asyncio.to_thread(_assembled, copy, damaged)
             yield copy
 
     async def _fetch(self, full: str, relative: str, target: Path) -> None:
@@ -233,14 +233,16 @@ def _is_log(relative: str) -> bool:
     return parts[:1] == ("agents",) and parts[2:3] == ("log",)
 
 
-def _assembled(kept: Path) -> Path:
+def _assembled(kept: Path, damaged: Damaged) -> Path:
     """The log of which these are the kept pieces, if they are any."""
-    from agentctl.supervisor.keep.read import assemble
+    from agentctl.supervisor.keep.read import assemble, reaches
 
     if not any(kept.rglob("*.kept")):
         return kept
     log = kept.with_name("log")
-    assemble(kept, log)
+    found = assemble(kept, log)
+    if found.problem is not None:
+        damaged(found.problem, found.last, reaches(kept))
     return log
 
 

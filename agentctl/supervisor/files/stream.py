@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,11 +23,15 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
 
 async def streamed(pieces: Generator[bytes, None, None]) -> AsyncGenerator[bytes, None]:
-    """What a blocking generator makes, in chunks of about ``CHUNK_BYTES``. The generator is closed at the end."""
+    """What a blocking generator makes, in chunks of about ``CHUNK_BYTES``, the next of which is made while one is
+    used. The generator is closed at the end."""
+    making = asyncio.ensure_future(in_thread(_gathered, pieces))
     try:
-        while chunk := await in_thread(_gathered, pieces):
+        while chunk := await making:
+            making = asyncio.ensure_future(in_thread(_gathered, pieces))
             yield chunk
     finally:
+        await _ended(making)
         await in_thread(pieces.close)
 
 
@@ -43,14 +47,31 @@ def _gathered(pieces: Generator[bytes, None, None]) -> bytes:
 
 
 async def consumed(chunks: AsyncIterator[bytes], take: Callable[[list[bytes]], object]) -> None:
-    """Give all that comes to ``take``, which blocks, in lists of about ``CHUNK_BYTES``."""
+    """Give all that comes to ``take``, which blocks, in lists of about ``CHUNK_BYTES``: one after the other, each while
+    the next comes. What ``take`` raises may be raised later than it was."""
     waiting: list[bytes] = []
     size = 0
-    async for chunk in chunks:
-        waiting.append(chunk)
-        size += len(chunk)
-        if size >= CHUNK_BYTES:
-            await in_thread(take, waiting)
-            waiting, size = [], 0
+    taking: asyncio.Future[object] | None = None
+    try:
+        async for chunk in chunks:
+            waiting.append(chunk)
+            size += len(chunk)
+            if size >= CHUNK_BYTES:
+                if taking is not None:
+                    await taking
+                taking = asyncio.ensure_future(in_thread(take, waiting))
+                waiting, size = [], 0
+        if taking is not None:
+            await taking
+    finally:
+        if taking is not None:
+            await _ended(taking)
     if waiting:
         await in_thread(take, waiting)
+
+
+async def _ended(work: asyncio.Future[Any]) -> None:
+    """However it ends, it may use nothing any more that is closed next; who waits for its result has been told."""
+    await asyncio.wait({work})
+    if not work.cancelled():
+        work.exception()

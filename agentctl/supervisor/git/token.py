@@ -7,6 +7,7 @@ or a redirect may lead to another one.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from agentctl.supervisor.git import askpass
 from agentctl.supervisor.git.url import origin
 from agentctl.supervisor.processes import descendants
 
@@ -48,7 +50,8 @@ class TokenDoor:
         self._directory = directory = _private_directory(self._tmp)
         try:
             self._server = await asyncio.start_unix_server(self._answer, directory / "s", limit=_MAX_QUESTION)
-            helper = Path(__file__).with_name("askpass.py")
+            helper = directory / "askpass.py"
+            helper.write_text(inspect.getsource(askpass))  # a packed bundle has no file of it
             command = shlex.join([sys.executable, "-IS", str(helper), str(directory / "s")])
             script = directory / "askpass"
             script.write_text(f'#!/bin/sh\nexec {command} "$1"\n')

@@ -18,7 +18,7 @@ from agentctl.supervisor.log.repair import last_whole
 PIECE_BYTES = 8 * 1024 * 1024
 _PAGE_BYTES = 1024 * 1024
 _WHAT = "the kept copy of the session log"
-_MARK = "kept.json"
+MARK = "kept.json"
 """In the local log's directory: ``{"sandbox_id", "fencing"}`` of the supervisor that wrote it last."""
 
 _STAGING = ".kept-new"
@@ -66,13 +66,13 @@ class KeptLog:
             if is_late or (local and wrote is None):
                 chain = self._replace_local()
             mark = {"sandbox_id": self._sandbox_id, "fencing": self._fencing}
-            write_whole(self._local / _MARK, json.dumps(mark).encode())
+            write_whole(self._local / MARK, json.dumps(mark).encode())
         self._chain = chain
         return Restored(chain.last, is_late, chain.problem)
 
     def _wrote_local(self) -> int | None:
         """The fencing number of the local log's last writer; None when it is not one of this sandbox."""
-        mark: dict[str, Any] = read_record(self._local / _MARK)
+        mark: dict[str, Any] = read_record(self._local / MARK)
         fencing = mark.get("fencing") if mark.get("sandbox_id") == self._sandbox_id else None
         return fencing if isinstance(fencing, int) else None
 
@@ -81,7 +81,7 @@ class KeptLog:
         open_directory(self._local)
         staging = self._local / _STAGING
         chain = read_into(staging, self._kept)
-        remove(self._local / _MARK)
+        remove(self._local / MARK)
         for segment in list_segments(self._local):
             segment.path.unlink()
         for segment in list_segments(staging):

@@ -78,6 +78,11 @@ class Chain:
         """Of the last writer that began."""
         return max((begin.fencing for begin in self.begins), default=0)
 
+    @property
+    def reaches(self) -> int:
+        """The number of the last record that any piece is said to have."""
+        return max((min(piece.last, self._limit(piece)) for piece in self.pieces), default=0)
+
     def read(self) -> Iterator[bytes]:
         """The whole records in their order, some at a time. Raise ``FileNotFoundError`` when a piece was removed
         meanwhile: another one has what was in it."""

@@ -40,6 +40,11 @@ def assemble(kept: Path, target: Path) -> Assembled:
     return Assembled(chain.last, chain.problem)
 
 
+def reaches(kept: Path) -> int:
+    """The number of the last record that was kept there, whether or not it can still be read. Raise ``OSError``."""
+    return Chain(kept).reaches
+
+
 def read_into(target: Path, kept: Path) -> Chain:
     """The one log of ``kept`` as segments in ``target``. Raise ``OSError``."""
     for _ in range(_LOOKS - 1):

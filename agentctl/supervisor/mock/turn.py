@@ -181,8 +181,9 @@ class Turn:
             return {"usage": None}
         total = self.knobs.number("usage", sent + received)
         self.session.used += total
-        cost = {"amount": self.knobs.seconds("cost"), "currency": "USD"}
-        self.update("usage_update", used=self.session.used, size=CONTEXT_SIZE, cost=cost)
+        amount = self.knobs.settings.get("cost")
+        cost = {} if amount is None else {"cost": {"amount": self.knobs.seconds("cost"), "currency": "USD"}}
+        self.update("usage_update", used=self.session.used, size=CONTEXT_SIZE, **cost)
         return {"usage": {"totalTokens": total, "inputTokens": max(total - received, 0), "outputTokens": received}}
 
     def _respond(self, stop_reason: str, usage: Json) -> None:

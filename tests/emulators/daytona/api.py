@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.emulators.daytona import objects
 from tests.emulators.daytona.cloud import Cloud, Refused, Sandbox, rfc3339
 from tests.emulators.daytona.preview import Previews
 
@@ -31,10 +32,19 @@ class Api:
             Route("/api/sandbox", self.list),
             Route(one, self.get),
             Route(one, self.delete, methods=["DELETE"]),
-            Route(f"{one}/start", self.start, methods=["POST"]),
-            Route(f"{one}/stop", self.stop, methods=["POST"]),
+            *(
+                Route(f"{one}/{verb}", self._change(work), methods=["POST"])
+                for verb, work in (
+                    ("start", self._cloud.start),
+                    ("stop", self._cloud.stop),
+                    ("archive", self._cloud.archive),
+                    ("pause", self._cloud.pause),
+                    ("recover", self._cloud.recover),
+                )
+            ),
             Route(f"{one}/ports/{{port:int}}/preview-url", self.preview),
             Route(f"{one}/snapshot", self.make_snapshot, methods=["POST"]),
+            Route("/api/object-storage/push-access", self.push_access),
             Route("/api/snapshots/{name}", self.snapshot),
             Route("/api/volumes", self.volumes),
             Route("/api/volumes", self.create_volume, methods=["POST"]),
@@ -73,15 +83,13 @@ class Api:
         await self._cloud.destroy(sandbox)
         return self._answer(sandbox)
 
-    async def start(self, request: Request) -> Response:
-        sandbox = self._sandbox(request)
-        await self._cloud.start(sandbox)
-        return self._answer(sandbox)
+    def _change(self, work: Callable[[Sandbox], Awaitable[None]]) -> Callable[[Request], Awaitable[Response]]:
+        async def change(request: Request) -> Response:
+            sandbox = self._sandbox(request)
+            await work(sandbox)
+            return self._answer(sandbox)
 
-    async def stop(self, request: Request) -> Response:
-        sandbox = self._sandbox(request)
-        await self._cloud.stop(sandbox)
-        return self._answer(sandbox)
+        return change
 
     async def preview(self, request: Request) -> Response:
         sandbox = self._sandbox(request)
@@ -92,6 +100,12 @@ class Api:
         sandbox = self._sandbox(request)
         self._cloud.snapshot(sandbox, (await request.json())["name"])
         return self._answer(sandbox)
+
+    async def push_access(self, request: Request) -> Response:
+        url = self._toolbox_url().removesuffix("/toolbox") + objects.PATH
+        keys = {"accessKey": "key", "secret": "secret", "sessionToken": "session", "region": "us-east-2"}
+        owner = {"organizationId": request.state.account, "bucket": objects.BUCKET}
+        return JSONResponse({**keys, **owner, "storageUrl": url})
 
     async def snapshot(self, request: Request) -> Response:
         name = request.path_params["name"]

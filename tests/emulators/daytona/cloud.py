@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
+import signal
 import time
 import uuid
 from collections.abc import Awaitable
@@ -13,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.emulators.daytona.objects import Objects
 from tests.emulators.stand_in import StandIn
 
 Json = dict[str, Any]
@@ -40,6 +43,7 @@ class Sandbox:
         self.labels = dict(body.get("labels") or {})
         self.state = "creating"
         self.error_reason: str | None = None
+        self.recoverable = False
         self.stale: tuple[str, int] = ("", 0)
         self.created_at = time.time()
         self.preview_token = secrets.token_hex(16)
@@ -71,7 +75,7 @@ class Sandbox:
             "state": self.state,
             "desiredState": "destroyed" if self.state in ("destroying", "destroyed") else "started",
             "errorReason": self.error_reason,
-            "recoverable": False,
+            "recoverable": self.recoverable,
             "autoStopInterval": body.get("autoStopInterval", 15),
             "autoArchiveInterval": body.get("autoArchiveInterval", 10080),
             "autoDeleteInterval": body.get("autoDeleteInterval", -1),
@@ -89,8 +93,8 @@ class Sandbox:
         whole = self.to_json(toolbox_url)
         return {key: value for key, value in whole.items() if key not in ("env", "volumes", "kvm", "buildInfo")}
 
-    def become(self, state: str, error_reason: str | None = None) -> None:
-        self.state, self.error_reason = state, error_reason
+    def become(self, state: str, error_reason: str | None = None, *, recoverable: bool = False) -> None:
+        self.state, self.error_reason, self.recoverable = state, error_reason, recoverable
 
 
 class Volume:
@@ -112,12 +116,14 @@ class Volume:
 class Cloud:
     """``boot_s``, ``volume_lag_s`` and ``late_s`` are how slow it is: to start a sandbox, to make a volume ready, to
     show a new sandbox. ``snapshots`` are names, and what ``/opt`` has in them. ``images`` are what every sandbox's
-    image has: path → directory of this host. ``broken`` makes the next sandbox end in that state."""
+    image has: path → directory of this host. ``broken`` makes the next sandbox end in that state.
+    ``are_vms``: sandboxes can be paused."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.sandboxes: dict[str, Sandbox] = {}
         self.volumes: dict[str, Volume] = {}
+        self.objects = Objects()
         self.snapshots: dict[str, Path | None] = {"daytona-default": None}
         self.reset()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -128,6 +134,7 @@ class Cloud:
         self.late_s = 0.0
         self.images: dict[str, Path | tuple[Path, str]] = {}
         self.broken: tuple[str, str] | None = None
+        self.are_vms = False
 
     def later(self, work: Awaitable[None]) -> None:
         async def run() -> None:
@@ -148,9 +155,18 @@ class Cloud:
         sandbox = Sandbox(self, account, body, self._binds(account, body))
         if snapshot and (has := self.snapshots[snapshot]) is not None:
             shutil.copytree(has, sandbox.machine.root / "opt", symlinks=True, dirs_exist_ok=True)
+        if image := body.get("buildInfo"):
+            self._build(sandbox, image)
         self.sandboxes[sandbox.id] = sandbox
         self.later(self._start(sandbox))
         return sandbox
+
+    def _build(self, sandbox: Sandbox, image: Json) -> None:
+        hashes, scratch = image.get("contextHashes") or [], self.root / "builds" / sandbox.id
+        try:
+            self.objects.build(sandbox.account, hashes, image["dockerfileContent"], scratch, sandbox.machine.root)
+        except (KeyError, OSError) as e:
+            raise Refused(400, f"The build context lacks {e}") from None
 
     def _binds(self, account: str, body: Json) -> dict[str, Path]:
         binds = {}
@@ -165,7 +181,7 @@ class Cloud:
 
     async def _start(self, sandbox: Sandbox) -> None:
         await asyncio.sleep(self.boot_s)
-        if sandbox.state not in ("creating", "starting"):
+        if sandbox.state not in ("creating", "starting", "restoring"):
             return
         if self.broken is not None:
             (state, why), self.broken = self.broken, None
@@ -188,9 +204,44 @@ class Cloud:
         return [s for s in self._of(account) if labels.items() <= s.labels.items()]
 
     async def start(self, sandbox: Sandbox) -> None:
-        self._settled(sandbox)
+        self._settled(sandbox, "stopped", "archived", "paused")
+        if sandbox.state == "paused":
+            sandbox.become("resuming")
+            self.later(self._freeze(sandbox, signal.SIGCONT, "started"))
+            return
+        sandbox.become("restoring" if sandbox.state == "archived" else "starting")
+        self.later(self._start(sandbox))
+
+    async def pause(self, sandbox: Sandbox) -> None:
+        self._settled(sandbox, "started")
+        if not self.are_vms:
+            raise Refused(400, "Sandboxes of this class cannot be paused")
+        sandbox.become("pausing")
+        self.later(self._freeze(sandbox, signal.SIGSTOP, "paused"))
+
+    async def _freeze(self, sandbox: Sandbox, how: signal.Signals, then: str) -> None:
+        for pid in sandbox.machine.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, how)
+        if then == "started":
+            sandbox.preview_token = secrets.token_hex(16)
+        sandbox.become(then)
+
+    async def recover(self, sandbox: Sandbox) -> None:
+        self._settled(sandbox, "error")
+        if not sandbox.recoverable:
+            raise Refused(400, "Sandbox is not recoverable")
         sandbox.become("starting")
         self.later(self._start(sandbox))
+
+    async def archive(self, sandbox: Sandbox) -> None:
+        self._settled(sandbox, "stopped")
+        sandbox.become("archiving")
+        self.later(self._archive(sandbox))
+
+    async def _archive(self, sandbox: Sandbox) -> None:
+        await asyncio.sleep(self.boot_s)
+        sandbox.become("archived")
 
     def snapshot(self, sandbox: Sandbox, name: str) -> None:
         self._settled(sandbox)
@@ -206,7 +257,7 @@ class Cloud:
         sandbox.become("started")
 
     async def stop(self, sandbox: Sandbox) -> None:
-        self._settled(sandbox)
+        self._settled(sandbox, "started")
         sandbox.become("stopping")
         self.later(self._stop(sandbox))
 
@@ -222,9 +273,11 @@ class Cloud:
         await asyncio.to_thread(sandbox.machine.delete)
         sandbox.become("destroyed")
 
-    def _settled(self, sandbox: Sandbox) -> None:
+    def _settled(self, sandbox: Sandbox, *fitting: str) -> None:
         if sandbox.state not in _STAYS:
             raise Refused(409, "Sandbox state change in progress")
+        if fitting and sandbox.state not in fitting:
+            raise Refused(400, "Sandbox is not in valid state")
 
     # volumes
     def volume(self, account: str, id_or_name: str) -> Volume:

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-API = ("daytona_api_client_async", ("sandbox_api", "volumes_api", "snapshots_api", "config_api"))
+API = ("daytona_api_client_async", ("sandbox_api", "volumes_api", "snapshots_api", "config_api", "object_storage_api"))
 TOOLBOX = ("daytona_toolbox_api_client_async", ("process_api", "file_system_api", "info_api"))
 _UNDECLARED = (401, 403, 408, 409, 429, 500, 502, 503, 504)
 """The errors that any operation may end with; the documents do not list them."""

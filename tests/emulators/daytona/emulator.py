@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from tests.emulators.daytona import contract
+from tests.emulators.daytona import contract, objects
 from tests.emulators.daytona.api import Api
 from tests.emulators.daytona.cloud import SOURCE_API, Cloud, Refused, Sandbox, rfc3339
 from tests.emulators.daytona.faults import Fault
@@ -189,6 +189,9 @@ class _Gate:
             return
         request = Request(scope, receive)
         body = await request.body()
+        if request.url.path.startswith(f"{objects.PATH}/"):
+            await self._emulator.cloud.objects.answer(request, body)(scope, receive, send)
+            return
         answer = _Recorded()
         dropped = await self._answer(request, body, answer)
         emulator = self._emulator

@@ -54,14 +54,24 @@ class Control:
     async def ImageGetOrCreate(self, request):
         image_id = "im-" + hashlib.sha256(request.image.SerializeToString(deterministic=True)).hexdigest()[:22]
         self.images[image_id] = request.image
-        if any(word in line for word in self.broken_images for line in request.image.dockerfile_commands):
+        broken = any(word in line for word in self.broken_images for line in request.image.dockerfile_commands)
+        lacks = self._lacks(request.image)
+        if broken or lacks:
             failed = api_pb2.GenericResult(
-                status=api_pb2.GenericResult.GENERIC_STATUS_FAILURE, exception="no such image"
+                status=api_pb2.GenericResult.GENERIC_STATUS_FAILURE,
+                exception=f"{lacks[0]} is not in the context" if lacks else "no such image",
             )
             return api_pb2.ImageGetOrCreateResponse(image_id=image_id, result=failed)
         done = api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_SUCCESS)
         metadata = api_pb2.ImageMetadata(image_builder_version=BUILDER)
         return api_pb2.ImageGetOrCreateResponse(image_id=image_id, result=done, metadata=metadata)
+
+    def _lacks(self, image):
+        """What the Dockerfile copies and was not sent."""
+        there = [file.filename.lstrip("/") for file in self._mounts.get(image.context_mount_id, ())]
+        copied = [line.split()[1] for line in image.dockerfile_commands if line.startswith("COPY ")]
+        own = [name for name in copied if not name.startswith(("--", "/."))]
+        return [name for name in own if not any(f"{one}/".startswith(f"{name.rstrip('/')}/") for one in there)]
 
     async def ImageFromId(self, request):
         if request.image_id not in self.images:

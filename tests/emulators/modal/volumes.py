@@ -41,6 +41,18 @@ class Volumes:
     def place(self, name: str) -> Path:
         return self.by_name[name].place
 
+    def bring(self, name: str, relative: str, directory: Path) -> None:
+        """What somebody has put on that volume before, by links where that can be."""
+
+        def link(source, target):
+            try:
+                os.link(source, target)
+            except OSError:
+                shutil.copy2(source, target)
+
+        volume = self.by_name.get(name) or self._make(name)
+        shutil.copytree(directory, volume.place / relative, symlinks=True, copy_function=link)
+
     def of(self, volume_id: str) -> Volume:
         for volume in self.by_name.values():
             if volume.id == volume_id:

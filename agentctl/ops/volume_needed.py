@@ -36,10 +36,12 @@ async def ensure(app: App, provider: Provider, spec: SessionSpec) -> Volume:
             is_new = name not in [there.name for there in await provider.volume_list()]
             made = await provider.volume_create(name, provenance.of_volume(app, spec.origin))
             place = app.place if provider.capabilities.local_volumes else ""
-            volume = replace(made, place=place, unasked=is_new)
-            app.store.put_volume(volume)
-            if is_new:
+            volume = app.store.add_volume(ours := replace(made, place=place, unasked=is_new))
+            if is_new and volume.handle == ours.handle:
                 app.unasked_volumes.add((provider.name, name))
+            elif is_new:  # another machine was first, and has it under another name there
+                with suppress(errors.SandboxError):
+                    await provider.volume_remove(ours)
         return volume
 
 

@@ -56,13 +56,15 @@ async def create(app: App, name: str, *, provider: str | None = None, if_not_exi
     """Make a volume. Raise ``UsageError`` for a bad name and ``AlreadyExists``, unless ``if_not_exists``."""
     ids.require_name(name, "a volume")
     backend = app.provider(provider or app.config.provider)
-    if name in await _on_backend(app, backend) and not if_not_exists:
+    known = app.store.volume(backend.name, name)
+    if not if_not_exists and (known or name in await _on_backend(app, backend)):
         raise errors.AlreadyExists(
             f"There is a volume {name} of {backend.name} already.", hint=f"See it with: agentctl volumes get {name}"
         )
+    if known:
+        return known
     volume = _placed(app, backend, await backend.volume_create(name, provenance.of_volume(app)))
-    app.store.put_volume(volume)
-    return volume
+    return app.store.add_volume(volume)
 
 
 async def find(app: App, name: str, provider: str | None = None) -> Volume:

@@ -119,7 +119,10 @@ class Store(Protocol):
         """Events with a sequence greater than ``offset``, in order."""
 
     # volumes: a store that several machines share shows each of them its own volumes, and those of no place
-    def put_volume(self, volume: Volume) -> None: ...
+    def add_volume(self, volume: Volume) -> Volume:
+        """Returns the one that is in the store now: this, unless another machine's or command's was there first."""
+        ...
+
 
     def volume(self, provider: str, name: str) -> Volume | None: ...
 

@@ -21,7 +21,6 @@ class PostgresStore(SqlStore):
 
     _LABEL = "agentctl.as_json(spec) -> 'labels' ->> ? = ?"
     _LOCK = "FOR UPDATE"
-    _VOLUME_KEY = ("provider", "name", "place")
 
     def __init__(self, url: str, place: Callable[[], str] | str = "") -> None:
         connection = Connection(url)

@@ -238,10 +238,9 @@ class SqlStore(SandboxRows):
         return rows
 
     # volumes
-    def put_volume(self, volume: Volume) -> None:
-        self._do(upsert(Volume, self._VOLUME_KEY), encode(volume))
-
-    _VOLUME_KEY: ClassVar[tuple[str, ...]] = ("provider", "name")
+    def add_volume(self, volume: Volume) -> Volume:
+        self._do(f"{insert(Volume)} ON CONFLICT DO NOTHING", encode(volume))
+        return self.volume(volume.provider, volume.name) or volume
 
     def volume(self, provider: str, name: str) -> Volume | None:
         sql = select(Volume, "WHERE provider = ? AND name = ? AND place IN ('', ?) ORDER BY place DESC")

@@ -89,7 +89,7 @@ def _sync_row(shop: Workshop) -> Row:
     with App(_place(shop, "sync"), {}) as app:
         provider = app.provider("unix_local")
         volume = asyncio.run(provider.volume_create("default"))
-        app.store.put_volume(volume)
+        app.store.add_volume(volume)
         session = add_session(app, "synced")
         directory = provider.volume_path(volume, mirror.log_path(session.id))
         log = SessionLog(directory, session.id)

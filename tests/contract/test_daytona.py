@@ -712,7 +712,7 @@ async def test_a_reader_who_waits_for_a_sleeping_session_costs_one_sandbox_and_n
     monkeypatch.setattr(follow, "LOOK_AGAIN_S", 0.2)
     with App.open() as app:
         session = await sessions.create(app, SessionSpec(agent="mock", provider="daytona"), name="w", provision=False)
-        app.store.put_volume(await provider.volume_create("default"))
+        app.store.add_volume(await provider.volume_create("default"))
         session = app.store.update_session(session.id, status="hibernated")
         del daytona.log[:]
         reading = asyncio.create_task(anext(follow.followed(app, session, 0)))

@@ -19,7 +19,7 @@ async def test_a_damaged_kept_log_is_told_with_what_is_lost_of_it(provider, file
         spec = SessionSpec(agent="mock", provider=provider.name)
         session = await sessions.create(app, spec, name="work", provision=False)
         volume = await provider.volume_create("default")
-        app.store.put_volume(volume)
+        app.store.add_volume(volume)
         for text in kept_pieces(tmp_path, damage):
             files.write(volume, f"{mirror.log_path(session.id)}/{text.name}", text.read_text())
         session = app.store.update_session(session.id, status="hibernated")

@@ -325,10 +325,10 @@ def test_each_machine_has_its_own_volumes(url):
     volume = Volume(name="default", provider="unix_local", handle={"path": "/a"}, created_at=1.0, place="plc_a")
     cloud = Volume(name="cloud", provider="modal", handle={"id": "vo-1"}, created_at=1.0)
     with PostgresStore(url, "plc_a") as a, PostgresStore(url, "plc_b") as b:
-        a.put_volume(volume)
-        a.put_volume(cloud)
+        a.add_volume(volume)
+        a.add_volume(cloud)
         assert b.volume("unix_local", "default") is None
-        b.put_volume(replace(volume, handle={"path": "/b"}, place="plc_b"))
+        b.add_volume(replace(volume, handle={"path": "/b"}, place="plc_b"))
         assert a.volume("unix_local", "default") == volume
         assert [v.handle for v in b.volumes()] == [{"id": "vo-1"}, {"path": "/b"}]
         assert [v.handle for v in b.volumes(everywhere=True)] == [{"id": "vo-1"}, {"path": "/a"}, {"path": "/b"}]

@@ -419,10 +419,10 @@ def test_requests_are_pending_until_resolved(store):
 
 def test_volumes_are_kept_by_provider_and_name(store):
     volume = Volume(name="default", provider="unix_local", handle={"path": "/x"}, created_at=1.0)
-    store.put_volume(volume)
-    store.put_volume(replace(volume, provider="docker"))
-    store.put_volume(replace(volume, handle={"path": "/y"}))
-    assert store.volume("unix_local", "default").handle == {"path": "/y"}
+    assert store.add_volume(volume) == volume
+    store.add_volume(replace(volume, provider="docker"))
+    assert store.add_volume(replace(volume, handle={"path": "/y"})) == volume, "whoever is second gets the first one's"
+    assert store.volume("unix_local", "default") == volume
     assert [v.provider for v in store.volumes()] == ["docker", "unix_local"]
     assert store.volumes(everywhere=True) == store.volumes()
     store.delete_volume("docker", "default")

@@ -22,7 +22,7 @@ async def logged(app):
     """A session whose log has several segments, and the log's directory; nothing of it is mirrored yet."""
     provider = app.provider("unix_local")
     volume = await provider.volume_create("default")
-    app.store.put_volume(volume)
+    app.store.add_volume(volume)
     now = time.time()
     session = Session(
         id="ses_history00000",

@@ -118,7 +118,7 @@ async def test_a_volume_that_the_store_does_not_know_is_found_all_the_same(app):
 
 async def test_a_provider_that_does_not_answer_hides_no_volume(app):
     volume = await volumes.create(app, "models")
-    app.store.put_volume(replace(volume, provider="gone_provider"))
+    app.store.add_volume(replace(volume, provider="gone_provider"))
     listed = {about["provider"]: about["status"] for about in await volumes.listing(app)}
     assert listed == {"gone_provider": "unknown", "unix_local": "ready"}
     with pytest.raises(errors.ProviderNotFound):
@@ -335,8 +335,8 @@ async def test_a_workspace_needs_its_volume_unless_that_is_the_default_one(app):
             await call(app, "shared", volume="nowhere")
     with pytest.raises(errors.VolumeNotFound):
         await workspaces.listing(app, volume="nowhere")
-    with pytest.raises(errors.VolumeNotFound):
-        await workspaces.details(app, "shared")  # looking makes nothing
+    with pytest.raises(errors.WorkspaceNotFound):  # nobody named that volume; and looking makes nothing
+        await workspaces.details(app, "shared")
     assert await workspaces.listing(app) == ([], [])
     await volumes.create(app, "team")
     assert (await workspaces.create(app, "shared", volume="team"))["volume"] == "team"

@@ -123,7 +123,6 @@ class Store(Protocol):
         """Returns the one that is in the store now: this, unless another machine's or command's was there first."""
         ...
 
-
     def volume(self, provider: str, name: str) -> Volume | None: ...
 
     def volumes(self, *, everywhere: bool = False) -> list[Volume]:

@@ -13,7 +13,7 @@ from agentctl.cli.progress import watched
 from agentctl.cli.spec import check_same, session_spec
 from agentctl.cli.turn_driver import drive, watcher
 from agentctl.errors import AgentctlError, SessionNotFound
-from agentctl.ops import sessions, turns
+from agentctl.ops import session_end, sessions, turns
 from agentctl.ops.app import App
 from agentctl.store.references import LAST
 
@@ -127,7 +127,7 @@ class OneMessage:
         try:
             if session.spec.project is not None and await self._is_kept(app, session):
                 return
-            await sessions.delete(app, session.id, at_once=True)
+            await session_end.delete(app, session.id, at_once=True)
         except AgentctlError as e:
             self._out.story(f"The session {session.name} could not be deleted: {e.message}", "warning")
 

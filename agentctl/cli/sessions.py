@@ -243,13 +243,13 @@ def update(
 """)
 def release(session: SessionRef, output: OutputOptions) -> int:
     """Stop a session's sandbox and keep everything: the next message resumes it."""
-    from agentctl.ops import sessions as ops
+    from agentctl.ops import session_end
 
     out = output.output
 
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
-            show_session(out, await ops.release(app, session))
+            show_session(out, await session_end.release(app, session))
 
     return run_async(body)
 
@@ -278,6 +278,7 @@ def delete(
 
     One whose worktree has changes that nobody brought back by 'sessions pull' is only deleted with --force.
     """
+    from agentctl.ops import session_end
     from agentctl.ops import sessions as ops
 
     out = output.output
@@ -294,7 +295,7 @@ def delete(
     async def body(interrupts: Interrupts) -> None:
         with App.open() as app:
             for one in found:
-                await ops.delete(app, one.id, discard=force, only_pulled=not force)
+                await session_end.delete(app, one.id, discard=force, only_pulled=not force)
         if out.json:
             out.envelope({"deleted": [s.id for s in found]})
         else:

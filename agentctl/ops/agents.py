@@ -160,7 +160,7 @@ async def probe(app: App, name: str) -> Json:
     import tempfile
     import time
 
-    from agentctl.ops import sessions
+    from agentctl.ops import session_end, sessions
 
     made = user_agents.find(app, name)
     recipe = recipes.find(made.base if made else name)
@@ -173,7 +173,7 @@ async def probe(app: App, name: str) -> Json:
         try:
             snapshot = (await sessions.details(app, session.id))["live"] or {}
         finally:
-            await sessions.delete(app, session.id)
+            await session_end.delete(app, session.id)
     return {"name": made.name if made else recipe.name, **_capability_table(snapshot), "seconds": seconds}
 
 

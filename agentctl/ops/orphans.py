@@ -236,12 +236,12 @@ def _orphan(provider: str, leftover: Leftover) -> Orphan:
 
 async def _stale_sessions(app: App, wanted: Sweep) -> list[Orphan]:
     """Sessions of ``run`` whose command died before it could throw them away, and sandboxes past their time."""
-    from agentctl.ops import sandboxes, sessions
+    from agentctl.ops import sandboxes, session_end
 
     dealt: list[Orphan] = []
     for session in app.store.sessions(limit=None):
         if session.ephemeral and _asked_for(wanted, session) and not await _is_wanted(app, session, wanted):
-            dealt.append(await _deleted(wanted, _of_session(session), sessions.delete(app, session.id)))
+            dealt.append(await _deleted(wanted, _of_session(session), session_end.delete(app, session.id)))
     for sandbox in app.store.sandboxes():
         if sandbox.name is not None and sandbox_up.is_expired(sandbox) and not is_elsewhere(app, as_session(sandbox)):
             delete = sandboxes.delete(app, sandbox.id, force=True, reason="expired")

@@ -49,7 +49,7 @@ async def create(
     Raise ``AlreadyExists`` for a taken name, unless the one there has the same spec: that one is returned as it is,
     brought up only when it never was. ``sure``: it may see what ``mounts.check`` refuses otherwise.
     """
-    from agentctl.ops.sessions import placed
+    from agentctl.ops.session_spec import placed
 
     if name is not None:
         ids.require_name(name, "a sandbox")

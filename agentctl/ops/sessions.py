@@ -1,27 +1,23 @@
-"""Sessions: made, found, changed, put to sleep, deleted."""
+"""Sessions: made, found, changed; their end is in ``session_end.py``."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentctl import errors, ids
-from agentctl.model import Session, SessionSpec, Volume
-from agentctl.ops import images, launch, mirror, provision, reach, secrets, user_agents, volume_needed
-from agentctl.ops.elsewhere import is_elsewhere, require_here
+from agentctl.model import Session, SessionSpec
+from agentctl.ops import images, launch, mirror, provision, reach, secrets, session_end, session_spec, user_agents
+from agentctl.ops.elsewhere import is_elsewhere
 from agentctl.ops.report import Report, silent
 
 if TYPE_CHECKING:
     from agentctl.ops.app import App
 
 Json = dict[str, Any]
-LEAVE_TIMEOUT_S = 15.0
-GONE_POLL_S = 0.01
 STARTING_S = 5.0
 """For so long a sandbox may be about to be made without anybody seeing it."""
 
@@ -78,7 +74,7 @@ async def create(
     except BaseException:
         if cloned:
             await clone.take_back(app, session, cloned)
-        await delete(app, session_id, without_trace=True)
+        await session_end.delete(app, session_id, without_trace=True)
         raise
 
 
@@ -98,87 +94,12 @@ def _row(app: App, session_id: str, spec: SessionSpec, name: str | None, *, ephe
 
 def _completed(app: App, spec: SessionSpec, *, sure: bool, report: Report) -> SessionSpec:
     """The spec with everything that would otherwise depend on where it is read: agent, cwd and origin."""
-    spec = placed(app, user_agents.expanded(app, spec), sure=sure, report=report)
+    spec = session_spec.placed(app, user_agents.expanded(app, spec), sure=sure, report=report)
     if not spec.copies:
         return spec
     from agentctl.ops import project_copies
 
     return replace(spec, copies=project_copies.checked(app, spec, report))
-
-
-def placed(app: App, spec: SessionSpec, *, sure: bool = False, report: Report = silent) -> SessionSpec:
-    """The spec with its directories and origin. Raise ``UsageError`` for a directory that is not there, and as
-    ``projects.placed`` and ``mounts.check``."""
-    provider = app.provider(spec.provider)
-    if spec.project is not None:
-        from agentctl.ops import projects
-
-        spec = projects.placed(app, spec)
-    ids.require_name(spec.volume, "a volume")
-    if spec.workspace is not None:
-        ids.require_name(spec.workspace, "a workspace")
-    cwd = spec.cwd or provider.capabilities.default_cwd or str(Path.cwd())
-    sees_host = provider.capabilities.layout is None
-    if sees_host:
-        path = Path(cwd).expanduser().absolute()
-        if not path.is_dir():
-            raise errors.UsageError(f"--cwd {cwd} is not a directory.")
-        cwd = str(path)
-    root = _completed_root(spec.root, cwd, local=sees_host)
-    _check_compute(spec)
-    if spec.sandbox is None and (spec.compute.mounts or spec.project):
-        from agentctl.ops import mounts
-
-        mounts.check(app, spec, sure=sure, report=report)
-    image = _image(app, spec, provider.capabilities.images)
-    return replace(spec, cwd=cwd, root=root, image=image, origin=spec.origin or app.origin)
-
-
-def _check_compute(spec: SessionSpec) -> None:
-    """Raise ``Unsupported`` for what the provider has no answer to."""
-    from agentctl.providers.lookup import COMPUTE
-
-    for name in spec.compute.asked():
-        if name not in COMPUTE.get(spec.provider, ()):
-            able = sorted(provider for provider, has in COMPUTE.items() if name in has)
-            option = "--" + name.removesuffix("_bytes").removesuffix("s" if name != "cpus" else "").replace("_", "-")
-            raise errors.Unsupported(
-                f"The provider {spec.provider} has no {option}.", hint=f"These have it: {', '.join(able)}."
-            )
-
-
-def _image(app: App, spec: SessionSpec, has_images: bool) -> str | None:
-    """The image for a provider that makes containers. Raise ``UsageError`` or ``Unsupported``."""
-    if not has_images:
-        if spec.image is not None:
-            raise errors.Unsupported(
-                f"The provider {spec.provider} makes no containers, so --image says nothing to it.",
-                hint="Add --provider docker, or leave --image out.",
-            )
-        return None
-    if spec.sandbox is not None:  # it has what it was made from
-        return spec.image
-    if spec.image is not None and spec.compute.dockerfile is not None:
-        raise errors.UsageError("--image and --dockerfile cannot go together.", hint="Leave one of them out.")
-    image = None if spec.compute.dockerfile else spec.image or app.config.image
-    if app.provider(spec.provider).capabilities.machines:
-        return image
-    if image is None and spec.compute.dockerfile is None:
-        raise errors.UsageError(
-            f"The provider {spec.provider} needs to know which image to make a container from.",
-            hint="Name one that has Python 3.11 or newer: --image python:3.12, or `image` in the configuration.",
-        )
-    return image
-
-
-def _completed_root(root: str | None, cwd: str, *, local: bool) -> str | None:
-    """The directory that files are confined to, as an absolute path. Raise ``UsageError``."""
-    if root is None:
-        return None
-    path = Path(cwd, Path(root).expanduser() if local else root)
-    if local and not path.is_dir():
-        raise errors.UsageError(f"--root {root} is not a directory.")
-    return str(path)
 
 
 def _same(app: App, name: str, spec: SessionSpec) -> Session | None:
@@ -379,112 +300,3 @@ async def resume(app: App, ref: str, report: Report = silent) -> Session:
     secrets.give(app, session)
     async with reach.living(app, session, report) as link:
         return app.store.session(link.session.id)
-
-
-async def release(app: App, ref: str) -> Session:
-    """Put the session to sleep: end its sandbox, keep its volume and log. Releasing a sleeping one succeeds."""
-    async with asleep(app, ref) as session:
-        return session
-
-
-@asynccontextmanager
-async def asleep(app: App, ref: str) -> AsyncIterator[Session]:
-    """The session with its sandbox ended and its log mirrored; while the block lasts nobody brings it up."""
-    session = app.store.session(ref)
-    async with _without_sandbox(app, session):
-        session = await mirror.from_volume(app, app.store.session(session.id))
-        if session.status not in ("new", "hibernated") or session.sandbox_id is not None:
-            session = app.store.update_session(session.id, status="hibernated", sandbox_id=None)
-        yield session
-
-
-async def delete(
-    app: App,
-    ref: str,
-    *,
-    at_once: bool = False,
-    without_trace: bool = False,
-    discard: bool = False,
-    only_pulled: bool = False,
-) -> None:
-    """End the session's sandbox, delete its home and log from the volume, then the session. A workspace stays.
-
-    ``at_once`` does not wait for the supervisor to write what is deleted anyway: for a throw-away session whose turn
-    is over. ``without_trace``, as for any throw-away session: a volume that nobody asked for and that is empty goes
-    with it. A worktree of its project goes, too, and its branch unless that has commits that would be lost; with
-    ``discard`` in any case. With ``only_pulled`` raise ``Conflict``, before anything is done, for changes in a worktree
-    that nobody has brought back.
-    """
-    session = app.store.session(ref)
-    if only_pulled and session.spec.project is not None:
-        from agentctl.ops import project_changes
-
-        await project_changes.require_pulled(app, session)
-    async with _without_sandbox(app, session, at_once=at_once):
-        volume = app.store.volume(session.spec.provider, session.spec.volume)
-        if volume is not None:
-            empty = await app.provider(session.spec.provider).session_remove(volume, session.id)
-            if session.spec.sandbox is not None:
-                _remove_shared_log(app, session, volume)
-        if session.spec.secrets:
-            secrets.forget(app, session.id)
-        if session.spec.project or session.spec.copies:
-            from agentctl.ops import projects
-
-            await projects.forget(app, session, discard=discard or without_trace)
-        app.store.delete_session(session.id)
-        if (session.ephemeral or without_trace) and volume is not None and empty is not None:
-            await volume_needed.remove_empty(app, volume, session.id, is_empty=empty)
-
-
-def _remove_shared_log(app: App, session: Session, volume: Volume) -> None:
-    """Where this host reaches it; else it goes with its sandbox."""
-    directory = app.provider(volume.provider).volume_path(volume, mirror.log_of(session))
-    if directory is not None:
-        from agentctl.providers.trees import remove_tree
-
-        remove_tree(directory)
-
-
-@asynccontextmanager
-async def _without_sandbox(app: App, session: Session, *, at_once: bool = False) -> AsyncIterator[None]:
-    """The session's lease, with nothing left of its sandbox.
-
-    It is told to leave before the lease is waited for: a bring-up that hangs holds the lease, and fails by that.
-    """
-    require_here(app, session)
-    if not at_once or session.spec.sandbox is not None:  # nobody else ends an agent in a sandbox that lives on
-        await _ask_to_leave(app, session)
-    async with reach.lease_of(app, session.id):
-        now = app.store.session(session.id)
-        if now.sandbox_id != session.sandbox_id:  # it came up while we waited
-            await _ask_to_leave(app, now)
-        await provision.clear_away(app, now, at_once=at_once)
-        yield
-
-
-async def _ask_to_leave(app: App, session: Session) -> None:
-    """Have the supervisor leave in good order, where there is one; of a sandbox that others use too, only the agent."""
-    client = await reach.supervisor_client(app, session)
-    if client is not None:
-        async with client:
-            try:
-                if session.spec.sandbox is not None:
-                    await client.release(session.id)
-                    return
-                await client.shutdown()
-                await _gone(app, session)
-            except errors.SupervisorUnreachable:
-                pass  # it left while we were asking
-
-
-async def _gone(app: App, session: Session) -> None:
-    """Wait until the supervisor has left, at most ``LEAVE_TIMEOUT_S``: then it is removed the hard way."""
-    sandbox = app.store.sandbox(session.sandbox_id) if session.sandbox_id else None
-    if sandbox is None:
-        return
-    provider = app.provider(sandbox.provider)
-    for _ in range(int(LEAVE_TIMEOUT_S / GONE_POLL_S)):
-        if (await provider.inspect(sandbox.handle)).status != "running":
-            return
-        await asyncio.sleep(GONE_POLL_S)

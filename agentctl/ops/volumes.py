@@ -177,11 +177,11 @@ def require_deletable(app: App, volume: Volume, *, force: bool) -> Users:
 
 async def put_to_sleep(app: App, users: Users, stack: AsyncExitStack) -> None:
     """Stop the sessions' sandboxes; none comes up again before ``stack`` is closed."""
-    from agentctl.ops import sessions
+    from agentctl.ops import session_end
 
     for session in sorted(users.sessions, key=lambda s: s.id):  # in one order, so that two commands cannot block
         with suppress(errors.SessionNotFound):  # somebody deleted it meanwhile
-            await stack.enter_async_context(sessions.asleep(app, session.id))
+            await stack.enter_async_context(session_end.asleep(app, session.id))
 
 
 def users_of(app: App, volume: Volume) -> Users:

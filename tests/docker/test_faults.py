@@ -11,7 +11,7 @@ import pytest
 
 from agentctl import errors
 from agentctl.compute import Compute
-from agentctl.ops import loss, processes, sessions, turns
+from agentctl.ops import loss, processes, session_end, sessions, turns
 from agentctl.ops.app import App
 from agentctl.ops.turn_stream import TurnStream
 from agentctl.supervisor_client import transport
@@ -171,4 +171,4 @@ async def test_a_restarted_engine_is_waited_for_and_what_became_of_the_container
     assert "its sandbox was ended" in turn.result.error["message"]
     result = await say(app, "work", "@context")
     assert ("heron" in result.text, result.context) == (True, "restored")
-    await sessions.delete(app, "work")
+    await session_end.delete(app, "work")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentctl.ops import sessions
+from agentctl.ops import session_end
 from agentctl.ops.app import App
 
 
@@ -13,4 +13,4 @@ async def app():
     with App.open() as opened:
         yield opened
         for session in opened.store.sessions(limit=None):
-            await sessions.delete(opened, session.id)
+            await session_end.delete(opened, session.id)

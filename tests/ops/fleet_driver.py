@@ -16,7 +16,7 @@ from pathlib import Path
 
 from agentctl import errors
 from agentctl.model import SessionSpec
-from agentctl.ops import sandbox_up, sandboxes, sessions, turns
+from agentctl.ops import sandbox_up, sandboxes, session_end, sessions, turns
 from agentctl.ops.app import App
 from agentctl.ops.report import silent
 from tests.ops.fleet import LIGHT
@@ -52,7 +52,7 @@ async def turn(app, name, turn_id):
 
 async def forget(app, name):
     with suppress(errors.SessionNotFound):
-        await sessions.delete(app, name)
+        await session_end.delete(app, name)
 
 
 VERBS = {"ensure": ensure, "delete": delete, "turn": turn, "forget": forget}

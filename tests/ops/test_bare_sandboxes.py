@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from agentctl import errors
-from agentctl.ops import mirror, reach, sessions
+from agentctl.ops import mirror, reach, session_end, sessions
 from agentctl.ops.report import silent
 from tests.ops.support import say, spec, supervisor_pid
 
@@ -70,7 +70,7 @@ async def test_a_sandbox_comes_up_without_a_secret_that_is_missing_and_the_messa
 async def test_a_sleeping_session_wakes_in_the_sandbox_that_was_made_for_its_files(app, tmp_path):
     session = await sessions.create(app, spec(tmp_path))
     await say(app, session.id, "the codeword is heron")
-    await sessions.release(app, session.id)
+    await session_end.release(app, session.id)
     pid = await bare(app, session)
     assert app.store.session(session.id).status == "hibernated"
     result = await say(app, session.id, "@recall")
@@ -103,8 +103,8 @@ async def test_a_killed_bare_sandbox_is_made_anew(app, tmp_path):
 async def test_releasing_and_deleting_end_a_bare_sandbox(app, tmp_path):
     session = await sessions.create(app, spec(tmp_path), provision=False)
     await bare(app, session)
-    await sessions.release(app, session.id)
+    await session_end.release(app, session.id)
     assert app.store.sandboxes() == []
     await bare(app, session)
-    await sessions.delete(app, session.id)
+    await session_end.delete(app, session.id)
     assert [f async for f in app.provider("unix_local").find_by_labels({})] == []

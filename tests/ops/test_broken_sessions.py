@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from agentctl import errors
-from agentctl.ops import mirror, reach, sessions, turns
+from agentctl.ops import mirror, reach, session_end, sessions, turns
 from agentctl.ops.report import silent
 from agentctl.supervisor.log.session_log import LogReader
 from agentctl.supervisor.processes import ProcessIdentity
@@ -99,7 +99,7 @@ async def test_a_session_whose_run_directory_was_deleted_comes_back_and_can_be_d
     result = await say(app, session.id, "hello")
     assert (result.outcome, result.context) == ("completed", "restored")
     shutil.rmtree(app.paths.run)
-    await sessions.delete(app, session.id)
+    await session_end.delete(app, session.id)
     assert app.store.sandboxes() == []
 
 
@@ -136,7 +136,7 @@ async def test_deleting_a_session_while_it_comes_up_leaves_nothing(app, tmp_path
     async with asyncio.timeout(10):
         while not app.store.sandboxes():
             await asyncio.sleep(0.01)
-    await sessions.delete(app, session.id)
+    await session_end.delete(app, session.id)
     assert isinstance((await asyncio.gather(sending, return_exceptions=True))[0], errors.AgentctlError)
     assert app.store.sandboxes() == []
     assert [f async for f in app.provider("unix_local").find_by_labels({})] == []

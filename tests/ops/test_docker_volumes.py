@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from agentctl import errors
-from agentctl.ops import sessions, volume_files, volumes, workspaces
+from agentctl.ops import session_end, sessions, volume_files, volumes, workspaces
 from agentctl.ops.copy import Where, copy
 from agentctl.providers.docker import images as docker_images
 from tests.docker.support import clear, everything_of, installation
@@ -79,10 +79,10 @@ async def test_two_sessions_in_one_workspace_see_what_the_other_writes(app, dock
             await files.remove(["workspaces/shared"], recursive=True)
     with pytest.raises(errors.InUse):
         await workspaces.delete(app, "shared", provider="docker")
-    await sessions.release(app, "two")
+    await session_end.release(app, "two")
     assert "heron" in (await say(app, "two", '@sh!="cat ~/note"')).text
     for name in ("one", "two"):
-        await sessions.delete(app, name)
+        await session_end.delete(app, name)
     await workspaces.delete(app, "shared", provider="docker")
 
 

@@ -11,13 +11,13 @@ import sys
 
 import pytest
 
-from agentctl.ops import mirror, provision, sessions
+from agentctl.ops import mirror, provision, session_end, sessions
 from agentctl.supervisor.log.session_log import LogReader
 from tests.ops.support import say, spec, supervisor_pid
 
 BRING_UP = """
 import asyncio, os, signal, sys
-from agentctl.ops import provision, sessions
+from agentctl.ops import provision, session_end, sessions
 from agentctl.ops.app import App
 
 def die(*args):
@@ -91,7 +91,7 @@ async def test_a_new_session_s_first_start_searches_for_nothing(app, tmp_path, m
     monkeypatch.setattr(provision, "unrecorded", searched)
     session = await sessions.create(app, spec(tmp_path))
     await say(app, session.id, "hello")
-    await sessions.release(app, session.id)
+    await session_end.release(app, session.id)
     await say(app, session.id, "hello")
 
 

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from agentctl import errors
-from agentctl.ops import sessions, turns
+from agentctl.ops import session_end, sessions, turns
 from agentctl.ops.app import App
 from agentctl.supervisor.processes import marked
 from tests.ops.support import say, spec, supervisor_pid
@@ -66,9 +66,9 @@ async def test_two_messages_to_a_sleeping_session_make_one_sandbox(app, tmp_path
 async def test_a_released_session_sleeps_and_wakes_with_its_memory(app, tmp_path):
     session = await sessions.create(app, spec(tmp_path))
     await say(app, session.id, "the codeword is heron")
-    released = await sessions.release(app, session.id)
+    released = await session_end.release(app, session.id)
     assert (released.status, released.sandbox_id) == ("hibernated", None)
-    assert (await sessions.release(app, session.id)).status == "hibernated"
+    assert (await session_end.release(app, session.id)).status == "hibernated"
     assert "heron" in (await say(app, session.id, "@recall")).text
 
 
@@ -91,7 +91,7 @@ async def test_deleting_a_session_ends_every_process_and_removes_its_files(app, 
     volume = app.paths.volumes / "default" / "agents" / session.id
     assert marked(sandbox_id)
     assert volume.is_dir()
-    await sessions.delete(app, session.id, at_once=at_once)
+    await session_end.delete(app, session.id, at_once=at_once)
     assert marked(sandbox_id) == []
     assert not volume.exists()
     with pytest.raises(errors.SessionNotFound):
@@ -110,7 +110,7 @@ async def test_a_changed_setting_survives_the_sandbox(app, tmp_path):
     session = await sessions.create(app, spec(tmp_path))
     changed = await sessions.configure(app, session.id, model="mock-fast")
     assert changed.spec.model == "mock-fast"
-    await sessions.release(app, session.id)
+    await session_end.release(app, session.id)
     await say(app, session.id, "hello")
     assert (await sessions.details(app, session.id))["live"]["model"] == "mock-fast"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agentctl import errors
-from agentctl.ops import project_changes, project_copies, projects, sessions
+from agentctl.ops import project_changes, project_copies, projects, session_end, sessions
 from agentctl.ops.project_merge import merge
 from agentctl.ops.project_place import ProjectPlace
 from agentctl.ops.project_pull import pull, pull_patch
@@ -234,7 +234,7 @@ async def test_a_worktree_is_merged_with_what_the_agent_committed_and_what_not(a
     assert await changed(app, "work") == {"one": "added", "two": "added"}
     assert not (checkout / "one").exists()
     with pytest.raises(errors.Conflict):
-        await sessions.delete(app, "work", only_pulled=True)
+        await session_end.delete(app, "work", only_pulled=True)
     (checkout / "mine").write_text("not committed\n")
     done = await merge(app, "work")
     assert done["merged"] is True
@@ -242,7 +242,7 @@ async def test_a_worktree_is_merged_with_what_the_agent_committed_and_what_not(a
     assert log[:2] == ["Changes of the agentctl session work", "The agent's own"]
     assert ((checkout / "two").read_text(), (checkout / "mine").read_text()) == ("2\n", "not committed\n")
     assert (await merge(app, "work"))["merged"] is False
-    await sessions.delete(app, "work", only_pulled=True)
+    await session_end.delete(app, "work", only_pulled=True)
     assert git(checkout, "branch", "--format=%(refname:short)").split() == ["main"]
     assert len(git(checkout, "worktree", "list").splitlines()) == 1
 
@@ -288,7 +288,7 @@ async def test_a_worktree_without_changes_leaves_nothing_and_a_create_that_fails
     with pytest.raises(errors.AlreadyExists):
         await made(app, checkout, "worktree", name="taken")
     git(checkout, "branch", "-D", "agentctl/taken")
-    await sessions.delete(app, "work", only_pulled=True)
+    await session_end.delete(app, "work", only_pulled=True)
     assert not ProjectPlace(app, session.id).root.exists()
     project = {"path": str(checkout / "src"), "mode": "worktree"}
     wanted = replace(spec(checkout, model="no-such-model"), cwd=None, project=project)
@@ -364,7 +364,7 @@ async def test_a_patch_counts_as_pulled(app, checkout):
     work(place_of(app, session))
     with tempfile.TemporaryFile() as file:
         assert await pull_patch(app, "work", file) == len(CHANGED)
-    await sessions.delete(app, "work", only_pulled=True)
+    await session_end.delete(app, "work", only_pulled=True)
 
 
 def test_the_place_in_a_container_is_the_same_path_where_that_hides_nothing():

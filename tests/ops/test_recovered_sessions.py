@@ -12,7 +12,7 @@ import pytest
 
 from agentctl import errors
 from agentctl.events import Event
-from agentctl.ops import launch, mirror, provision, sessions
+from agentctl.ops import launch, mirror, provision, session_end, sessions
 from agentctl.wire import Boot
 from tests.ops.support import say, spec, supervisor_pid
 
@@ -50,7 +50,7 @@ async def test_a_session_whose_directory_is_gone_says_so_and_comes_back_with_it(
     place.mkdir()
     session = await sessions.create(app, spec(tmp_path, cwd=str(place)))
     await say(app, session.id, "the codeword is heron")
-    await sessions.release(app, session.id)
+    await session_end.release(app, session.id)
     place.rmdir()
     with pytest.raises(errors.UsageError, match="is gone"):
         await say(app, session.id, "hello")
@@ -62,7 +62,7 @@ async def test_a_session_released_before_anything_was_said_loses_nothing(app, tm
     monkeypatch.setenv("MOCK_AGENT_FLAGS", "--no-load --no-resume")
     env = {"MOCK_AGENT_FLAGS": "--no-load --no-resume"}
     session = await sessions.create(app, spec(tmp_path, env=env))
-    await sessions.release(app, session.id)
+    await session_end.release(app, session.id)
     assert (await say(app, session.id, "hello")).context == "new"
 
 

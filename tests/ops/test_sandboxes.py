@@ -16,7 +16,16 @@ import pytest
 from agentctl import errors
 from agentctl.model import SessionSpec
 from agentctl.ops import exec as execs
-from agentctl.ops import reach, sandbox_background, sandbox_events, sandbox_facts, sandbox_up, sandboxes, sessions
+from agentctl.ops import (
+    reach,
+    sandbox_background,
+    sandbox_events,
+    sandbox_facts,
+    sandbox_up,
+    sandboxes,
+    session_end,
+    sessions,
+)
 from agentctl.ops.deadline import within
 from agentctl.ops.own import Own
 from agentctl.ops.report import silent
@@ -31,7 +40,7 @@ async def no_sandbox_is_left(app):
     for sandbox in sandbox_facts.labelled(app, {}):
         await sandboxes.delete(app, sandbox.id, force=True)
     for session in app.store.sessions(limit=None):
-        await sessions.delete(app, session.id)
+        await session_end.delete(app, session.id)
     assert [f async for f in app.provider("unix_local").find_by_labels({})] == []
 
 
@@ -305,7 +314,7 @@ async def test_a_released_session_leaves_its_sandbox_and_the_others_alone_and_co
     one, other = await bound(app, tmp_path), await bound(app, tmp_path)
     await say(app, one.id, "the codeword is heron")
     await say(app, other.id, "hello")
-    released = await sessions.release(app, one.id)
+    released = await session_end.release(app, one.id)
     assert released.status == "hibernated"
     assert (await sandbox_facts.details(app, "build"))["live"]["sessions"] == 1
     result = await say(app, one.id, "@recall")
@@ -346,7 +355,7 @@ async def test_deleting_a_session_ends_its_agent_and_its_log_but_not_the_sandbox
     await say(app, session.id, "hello")
     log = app.paths.volumes / "default" / "agents" / sandbox.id / "log" / "sessions" / session.id
     assert log.is_dir()
-    await sessions.delete(app, session.id, at_once=True)
+    await session_end.delete(app, session.id, at_once=True)
     assert not log.exists()
     assert (await sandbox_facts.details(app, "build"))["live"]["sessions"] == 0
 

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from agentctl.errors import SessionElsewhere, StateUnavailable
-from agentctl.ops import sessions, turns
+from agentctl.ops import session_end, sessions, turns
 from agentctl.ops.app import App
 from agentctl.paths import StatePaths
 from agentctl.store import postgres_connection
@@ -27,7 +27,7 @@ async def machines(postgres, tmp_path):
         for app in (one, other):
             for session in app.store.sessions(limit=None):
                 if session.place == app.place:
-                    await sessions.delete(app, session.id)
+                    await session_end.delete(app, session.id)
 
 
 async def test_a_conversation_is_read_on_the_other_machine_and_goes_on_only_where_its_volume_is(machines, tmp_path):
@@ -43,8 +43,8 @@ async def test_a_conversation_is_read_on_the_other_machine_and_goes_on_only_wher
 
     refused = [
         lambda: say(there, "work", "hello"),
-        lambda: sessions.release(there, "work"),
-        lambda: sessions.delete(there, "work"),
+        lambda: session_end.release(there, "work"),
+        lambda: session_end.delete(there, "work"),
         lambda: sessions.configure(there, "work", mode="plan"),
         lambda: turns.cancel(there, "work"),
     ]
@@ -82,12 +82,12 @@ async def test_both_machines_have_sessions_on_a_volume_of_the_same_name(machines
 async def test_a_state_directory_that_moved_is_still_the_same_machine(machines, postgres, tmp_path):
     here, _ = machines
     await sessions.create(here, spec(tmp_path), name="work")
-    await sessions.release(here, "work")
+    await session_end.release(here, "work")
     moved = StatePaths(tmp_path / "moved")
     moved.root.symlink_to(here.paths.root)  # as a mount of it on another machine would
     with App(moved, here.environ) as app:
         assert (await say(app, "work", "hello")).context == "restored"
-        await sessions.release(app, "work")
+        await session_end.release(app, "work")
 
 
 async def test_a_server_that_restarts_in_a_turn_costs_nothing(machines, postgres, tmp_path):

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from agentctl import errors
-from agentctl.ops import interrupted, sessions, turns
+from agentctl.ops import interrupted, session_end, sessions, turns
 from agentctl.supervisor.processes import ProcessIdentity
 from agentctl.supervisor_client import SupervisorClient
 from tests.ops.support import say, spec, supervisor_pid
@@ -95,7 +95,7 @@ async def test_a_deleted_session_ends_the_watch_with_the_error_that_says_so(app,
         async with asyncio.timeout(30), interrupted.open_turns(app, session.id, message) as watched:
             async for batch in watched:
                 if batch[0].type == "turn.started":
-                    await sessions.delete(app, session.id)
+                    await session_end.delete(app, session.id)
 
     with pytest.raises(errors.SessionNotFound):
         await watch()

@@ -13,7 +13,7 @@ import pytest
 
 from agentctl import errors
 from agentctl.model import SessionSpec
-from agentctl.ops import sandboxes, sessions, turns, volume_files, volumes, workspaces
+from agentctl.ops import sandboxes, session_end, sessions, turns, volume_files, volumes, workspaces
 from agentctl.ops.app import App
 from agentctl.ops.copy import Where, copy
 from agentctl.paths import StatePaths
@@ -136,7 +136,7 @@ async def test_a_used_volume_is_not_deleted_and_says_by_whom(app, tmp_path, root
     assert "--force" in refused.value.hint
     assert [user["name"] for user in (await volumes.details(app, "default"))["sessions"]] == ["work"]
     assert (root / f"agents/{session.id}/home").is_dir()
-    await sessions.delete(app, "work")
+    await session_end.delete(app, "work")
     await volumes.delete(app, volume)
     assert not root.exists()
 
@@ -357,7 +357,7 @@ async def test_two_sessions_in_one_workspace_see_what_the_other_writes(app, tmp_
         assert "while they live" in (await say(app, "two", '@sh!="cat ~/later.txt"')).text
     about = await workspaces.details(app, "shared")
     assert sorted(user["name"] for user in about["sessions"]) == ["one", "two"]
-    await sessions.delete(app, "one")
+    await session_end.delete(app, "one")
     assert "heron" in (await say(app, "two", '@sh!="cat ~/note"')).text
 
 
@@ -365,7 +365,7 @@ async def test_two_sessions_in_one_workspace_see_what_the_other_writes(app, tmp_
 async def test_a_later_sandbox_of_a_session_finds_its_workspace_again(app, tmp_path):
     await sessions.create(app, spec(tmp_path, workspace="shared"), name="work")
     await say(app, "work", '@sh!="echo heron > ~/note"')
-    await sessions.release(app, "work")
+    await session_end.release(app, "work")
     result = await say(app, "work", '@sh!="cat ~/note"')
     assert (result.context, "heron" in result.text) == ("restored", True)
 
@@ -433,6 +433,6 @@ async def test_a_volume_of_another_machine_is_told_as_such(postgres, tmp_path):
         # A volume of the same name here is another one, and who uses that one does not use this.
         await volumes.delete(there, await volumes.create(there, "models"))
         assert [user["name"] for user in (await volumes.details(here, "models"))["sessions"]] == ["work"]
-        await sessions.delete(here, "work")
+        await session_end.delete(here, "work")
         await volumes.delete(here, volume)
         assert await volumes.listing(there) == []

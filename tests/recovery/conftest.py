@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agentctl.ops import sessions
+from agentctl.ops import session_end
 from agentctl.ops.app import App
 from agentctl.paths import StatePaths
 from agentctl.providers.bootstrap import ensure_runtime
@@ -122,5 +122,5 @@ async def stage(
         yield stage
         await stage.close()
         for session in app.store.sessions(limit=None):
-            await sessions.delete(app, session.id)
+            await session_end.delete(app, session.id)
     assert leftovers(paths, stage.sandbox_ids) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.ops import sessions
+from agentctl.ops import session_end
 from agentctl.ops.app import App
 from agentctl.paths import StatePaths
 from tests.postgres import PostgresServer
@@ -69,7 +69,7 @@ async def survives(chaos: Chaos, paths: StatePaths) -> None:
         assert (leftovers(paths), app.store.sandboxes()) == ([], [])
         for story in chaos.stories:
             app.store.release_lease(app.store.acquire_lease(story.session_id, holder="nobody", ttl_s=9))
-            await sessions.delete(app, story.session)
+            await session_end.delete(app, story.session)
         assert not list((paths.volumes / "default" / "agents").iterdir())
         assert (leftovers(paths), app.store.sandboxes()) == ([], [])
     assert chaos.shots["cli"] + chaos.shots["supervisor"] + chaos.shots["agent"] >= turns / 10, chaos.shots

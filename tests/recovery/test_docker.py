@@ -6,7 +6,7 @@ import pytest
 
 from agentctl import errors
 from agentctl.events import text_of
-from agentctl.ops import sessions, turns
+from agentctl.ops import session_end, turns
 from tests.recovery.plugs import DockerPlug
 from tests.recovery.stage import Stage
 
@@ -15,7 +15,7 @@ PROVIDERS = ("docker",)
 
 async def test_a_volume_that_somebody_removed_takes_the_memory_but_nothing_that_was_said(stage: Stage) -> None:
     await stage.first_turn("the codeword is heron")
-    await sessions.release(stage.app, "work")
+    await session_end.release(stage.app, "work")
     assert isinstance(stage.plug, DockerPlug)
     stage.plug.remove_volume()
     with pytest.raises(errors.ContextLost):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from agentctl.ops import sessions, turns
+from agentctl.ops import session_end, sessions, turns
 from agentctl.ops.app import App
 from agentctl.paths import StatePaths
 from tests.cli.running import agentctl
@@ -41,7 +41,7 @@ async def test_the_conversation_goes_on_after_a_reboot_in_mid_turn(stage: Stage)
 
 async def test_the_conversation_goes_on_after_a_reboot_in_its_sleep(stage: Stage) -> None:
     session, _ = await stage.first_turn("the codeword is heron")
-    await sessions.release(stage.app, "work")
+    await session_end.release(stage.app, "work")
     reboot(stage.app.paths)
     await stage.goes_on(session)
 

@@ -17,7 +17,7 @@ import pytest
 
 from agentctl import errors
 from agentctl.events import Event
-from agentctl.ops import sessions, turns
+from agentctl.ops import session_end, sessions, turns
 from agentctl.ops.app import App
 from agentctl.providers.prespawn import prespawn
 from tests.recovery.leftovers import leftovers
@@ -54,7 +54,7 @@ async def test_01_a_stopped_sandbox_starts_again(stage: Stage) -> None:
 async def test_02_a_release_keeps_what_is_in_home(stage: Stage) -> None:
     session, sandbox = await stage.first_turn("the codeword is heron")
     stage.plug.marker(session).write_text("kept")
-    await sessions.release(stage.app, "work")
+    await session_end.release(stage.app, "work")
     assert stage.plug.starts_again or await stage.plug.remains(sandbox) == []
     await asyncio.sleep(A_WHILE_S)
     assert stage.plug.marked(session) == "kept"
@@ -66,7 +66,7 @@ async def test_03_deleting_the_session_destroys_its_sandbox(stage: Stage) -> Non
     _, sandbox = await stage.first_turn("the codeword is heron")
     assert await stage.plug.remains(sandbox) != []
     started = time.monotonic()
-    await sessions.delete(stage.app, "work")
+    await session_end.delete(stage.app, "work")
     while left := await stage.plug.remains(sandbox):
         assert time.monotonic() - started < DESTROYED_WITHIN_S, left
         await asyncio.sleep(0.05)
@@ -154,7 +154,7 @@ async def test_11_an_open_stream_sees_the_turn_after_a_deletion(stage: Stage) ->
 async def test_12_an_open_stream_sees_the_turn_after_a_release(stage: Stage) -> None:
     session, _ = await stage.first_turn("the codeword is heron")
     reader = stage.reads_on()
-    await sessions.release(stage.app, "work")
+    await session_end.release(stage.app, "work")
     await asyncio.sleep(A_WHILE_S)
     await reader.ended((await stage.goes_on(session)).turn_id)
     assert reader.is_whole
@@ -181,7 +181,7 @@ async def test_an_open_stream_of_a_session_that_is_deleted_ends_and_says_so(stag
     await stage.first_turn("the codeword is heron")
     reader = stage.reads_on()
     await asyncio.sleep(A_WHILE_S)
-    await sessions.delete(stage.app, "work")
+    await session_end.delete(stage.app, "work")
     with pytest.raises(errors.SessionNotFound):
         await reader.end()
 
@@ -251,7 +251,7 @@ async def test_a_turn_that_a_stop_cut_off_is_interrupted_and_pins_nothing(stage:
 @pytest.mark.slow
 async def test_a_session_that_is_idle_is_put_to_sleep_under_an_open_stream(stage: Stage) -> None:
     session, sandbox = await stage.first_turn("the codeword is heron")
-    await sessions.release(stage.app, "work")
+    await session_end.release(stage.app, "work")
     impatient = {**session.spec.to_json(), "idle_timeout_s": 0.5}
     stage.app.store.update_session(session.id, spec=type(session.spec).from_json(impatient))
     await stage.goes_on(session)
@@ -300,7 +300,7 @@ async def test_nothing_is_left_after_the_worst_that_can_happen(stage: Stage) -> 
     ):
         await struck_when_it_speaks(turn, lambda: stage.plug.kill_supervisor(sandbox))
     assert turn.result.outcome == "interrupted"
-    await sessions.delete(stage.app, "work")
+    await session_end.delete(stage.app, "work")
     assert await stage.plug.remains(sandbox) == []
     assert leftovers(stage.app.paths, [sandbox.id]) == []
     assert not os.listdir(stage.plug.place("agents"))
@@ -309,7 +309,7 @@ async def test_nothing_is_left_after_the_worst_that_can_happen(stage: Stage) -> 
 async def test_a_sandbox_whose_maker_died_before_it_bore_its_labels_is_cleared_away(stage: Stage) -> None:
     """Killed at its very start: a process or a directory that only the session's row names."""
     session, _ = await stage.first_turn("the codeword is heron")
-    await sessions.release(stage.app, "work")
+    await session_end.release(stage.app, "work")
     unborn = prespawn(stage.app.paths, "sbx_unborn")
     unborn.close()
     stage.app.store.update_session(session.id, sandbox_id=unborn.sandbox_id, status="starting")

@@ -32,10 +32,14 @@ def get(app: App, key: str) -> Json:
 
 def change(app: App, key: str, value: str | None) -> Path:
     """Write a setting into the user's file, or take it out (None); returns the file. Nothing is written that could not
-    be read again. Raise ``UsageError``."""
+    be read again. Raise ``UsageError``, and ``ProviderNotFound`` for a provider that there is not."""
     _require(key)
     if value is not None:
         READERS[key](value, key, "config set")
+    if key == "provider" and value is not None:
+        from agentctl.providers.lookup import require_provider
+
+        require_provider(value)
     path = config_files.config_path(app.environ)
     try:
         before = config_files.read(path)

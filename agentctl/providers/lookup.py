@@ -39,8 +39,7 @@ COMPUTE: dict[str, frozenset[str]] = {
 
 def open_provider(name: str, paths: StatePaths) -> Provider:
     """The provider called ``name``. Raise ``ProviderNotFound`` with the nearest names and all there are."""
-    if name not in PROVIDERS:
-        raise _missing(name)
+    require_provider(name)
     module, class_name = PROVIDERS[name]
     provider: Provider = getattr(import_module(module), class_name)(paths)
     return provider
@@ -48,19 +47,21 @@ def open_provider(name: str, paths: StatePaths) -> Provider:
 
 def open_sweep(name: str, paths: StatePaths) -> Sweeping:
     """What looks for leftovers of the provider called ``name``. Raise ``ProviderNotFound`` as ``open_provider``."""
-    if name not in SWEEPS:
-        raise _missing(name)
+    require_provider(name)
     module, class_name = SWEEPS[name]
     sweep: Sweeping = getattr(import_module(module), class_name)(paths)
     return sweep
 
 
-def _missing(name: str) -> ProviderNotFound:
+def require_provider(name: str) -> None:
+    """Raise ``ProviderNotFound`` as ``open_provider``, importing none."""
+    if name in PROVIDERS:
+        return
     from difflib import get_close_matches
 
     near = get_close_matches(name, PROVIDERS, n=3)
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
-    return ProviderNotFound(
+    raise ProviderNotFound(
         f"There is no provider {name!r}.",
         hint=f"{meant}There is: {', '.join(sorted(PROVIDERS))}.",
         details={"provider": name, "near": near, "providers": sorted(PROVIDERS)},

@@ -19,6 +19,7 @@ from agentctl.model import Volume
 from agentctl.paths import StatePaths
 from agentctl.providers.base import SandboxSpec
 from agentctl.providers.lookup import open_provider
+from agentctl.supervisor_client import SupervisorClient
 from agentctl.wire import Boot
 from tests.bench.report import Row, compared
 from tests.bench.samples import interleave
@@ -96,13 +97,26 @@ def _compared(shop: Workshop, name: str, image: str | None, bare: Bare) -> Itera
             await provider.remove(handle, at_once=True)
             return took * 1000
 
+        async def answered() -> float:
+            """A supervisor that listens imports the rest before it answers."""
+            began = time.perf_counter()
+            handle = await provider.create(_spec(ids.new_id("sbx"), volume, image))
+            async with SupervisorClient(*await provider.endpoint(handle)) as client:
+                await client.health()
+                took = time.perf_counter() - began
+            await provider.remove(handle, at_once=True)
+            return took * 1000
+
         async def theirs() -> float:
             return await bare(ids.new_id("bare").replace("_", "-")) * 1000
 
-        mine, its = interleave([lambda: runner.run(ours()), lambda: runner.run(theirs())], shop.runs)
+        mine, its, answers = interleave(
+            [lambda one=one: runner.run(one()) for one in (ours, theirs, answered)], shop.runs
+        )
         runner.run(_closed(provider))
     yield compared(f"{name}: create to ready", mine, its, peer_name="the SDK's bare create")
     added = [one - other for one, other in zip(mine, its, strict=True)]
+    yield compared(f"{name}: create to the first answer", answers, its, peer_name="the SDK's bare create")
     yield compared(f"{name}: added to a create", added, None, goal=OVERHEAD_MS)
 
 

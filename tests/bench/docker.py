@@ -113,6 +113,13 @@ def _ready(runner: asyncio.Runner, made: _Maker, api: docker.APIClient, image: s
         runner.run(made.provider.remove(handle, at_once=True))
         return spent
 
+    async def answered() -> float:
+        """A supervisor that listens imports the rest before it answers."""
+        started = time.perf_counter()
+        async with made.client() as (_, client):
+            await client.health()
+            return _ms_since(started)
+
     def bare() -> float:
         """Create and start, as ``docker run`` does; nothing in it says that it is ready."""
         started = time.perf_counter()
@@ -122,9 +129,10 @@ def _ready(runner: asyncio.Runner, made: _Maker, api: docker.APIClient, image: s
         api.remove_container(container, force=True)
         return spent
 
-    series = interleave([ours, bare], runs)
+    *series, answers = interleave([ours, bare, lambda: runner.run(answered())], runs)
     yield compared("docker: create to ready", *series, peer_name="bare container", goal=READY_MS)
     yield compared("docker: create to ready, by ratio", *series, peer_name="bare container", times_peer=READY_RATIO)
+    yield compared("docker: create to the first answer", answers, series[1], peer_name="bare container")
 
 
 def _many(runner: asyncio.Runner, made: _Maker, api: docker.APIClient, image: str) -> Iterator[Row]:

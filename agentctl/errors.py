@@ -120,6 +120,12 @@ class Unsupported(UsageError):
     code = "unsupported"
 
 
+class UnsupportedAgent(UsageError):
+    """A sandbox was not told how to start the agent."""
+
+    code = "unsupported_agent"
+
+
 class MediaTypeUnsupported(UsageError):
     code = "unsupported_media_type"
     http_status = 415

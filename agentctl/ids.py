@@ -17,6 +17,12 @@ def new_id(kind: str) -> str:
     return f"{kind}_" + "".join(_ALPHABET[number >> shift & 31] for shift in range(0, 60, 5))
 
 
+def new_token() -> str:
+    """A supervisor's token: 256 random bits behind a ``~``. What an agent says waits while its end may be the beginning
+    of a secret (``supervisor/held_back.py``), and hardly any text ends so."""
+    return "~" + os.urandom(32).hex()
+
+
 def is_name(text: str) -> bool:
     """Whether ``text`` may name a session, volume, workspace or agent: ``[a-z0-9][a-z0-9._-]{0,63}``."""
     return NAME_PATTERN.fullmatch(text) is not None

@@ -34,15 +34,10 @@ shell has them, 125 when agentctl itself failed.
 
 def words(exit_code: int) -> set[str]:
     """Every ``error.code`` that a command which exits so may tell."""
-    from agentctl.errors import AgentctlError
+    from agentctl import errors
 
-    found, waiting = set(_OF_OUTCOMES.get(exit_code, ())), [AgentctlError]
-    while waiting:
-        cls = waiting.pop()
-        waiting += cls.__subclasses__()
-        if cls.exit_code == exit_code:
-            found.add(cls.code)
-    return found
+    classes = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.AgentctlError)]
+    return {cls.code for cls in classes if cls.exit_code == exit_code} | _OF_OUTCOMES.get(exit_code, set())
 
 
 def text() -> str:

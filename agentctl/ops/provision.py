@@ -7,7 +7,6 @@ of; the next command finds it by its labels and removes it before it makes anoth
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from dataclasses import replace
 from importlib import import_module
@@ -123,7 +122,7 @@ def _boot(
 
     return Boot(
         sandbox_id=sandbox_id,
-        token=secrets.token_urlsafe(32),
+        token=ids.new_token(),
         listen={},
         log_root="",
         home="",

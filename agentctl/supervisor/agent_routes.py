@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from agentctl.supervisor.raw.servers import UnsupportedAgent
+from agentctl.errors import UnsupportedAgent
 from agentctl.supervisor.supervisor import Supervisor
 from agentctl.wire import Recipe
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import secrets
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -135,7 +134,7 @@ class DaytonaVolumes:
     @asynccontextmanager
     async def volume_files(self, volume: Volume) -> AsyncIterator[FilesDoor]:
         async with self._shelf(volume) as sandbox:
-            name, token = ids.new_id("fil"), secrets.token_urlsafe(32)
+            name, token = ids.new_id("fil"), ids.new_token()
             await start_supervisor(sandbox, self.paths, _files_boot(name, token), await prepare(sandbox))
             account = self.account(volume.handle["api_url"])
             endpoint = await endpoint_to(account, sandbox, place.port_of(name))

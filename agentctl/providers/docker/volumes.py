@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -73,7 +72,7 @@ class DockerVolumes(Backend):
             )
         image = await images.any_known(engine, self.paths)
         name = ids.new_id("fil")
-        token = secrets.token_urlsafe(32)
+        token = ids.new_token()
         label: list[str] = []
 
         async def make(attempt: Attempt) -> Made:

@@ -7,7 +7,6 @@ and cleared through Modal's own interface; only to write, a sandbox is made that
 from __future__ import annotations
 
 import asyncio
-import secrets
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -249,7 +248,7 @@ def _assembled(kept: Path, damaged: Damaged) -> Path:
 def _files_boot(name: str) -> Boot:
     return Boot(
         sandbox_id=name,
-        token=secrets.token_urlsafe(32),
+        token=ids.new_token(),
         listen={"host": "0.0.0.0", "port": PORT},  # noqa: S104 - Modal's tunnel comes from outside
         log_root=LOG,
         home=WHOLE,

@@ -18,10 +18,6 @@ BOOTSTRAP_WAIT_S = 10.0
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
-class UnsupportedAgent(errors.UsageError):
-    code = "unsupported_agent"
-
-
 class RawServers:
     """A server exists from the first frame sent to it until it is deleted, also over the end of its agent or of a
     supervisor: it is found again by its directory."""
@@ -115,7 +111,7 @@ class RawServers:
             )
         if agent not in self._boot.recipes:
             known = ", ".join(sorted(self._boot.recipes)) or "none"
-            raise UnsupportedAgent(f"This sandbox has no recipe for agent {agent!r}.", hint=f"It has: {known}.")
+            raise errors.UnsupportedAgent(f"This sandbox has no recipe for agent {agent!r}.", hint=f"It has: {known}.")
         if cwd is not None and not cwd.startswith("/"):
             raise errors.UsageError(f"cwd must be an absolute path: {cwd[:80]!r}")
         directory = self._directory(server_id)

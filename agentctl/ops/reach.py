@@ -221,6 +221,16 @@ async def client_to(provider: Provider, handle: Json) -> SupervisorClient:
     return SupervisorClient(endpoint, token)
 
 
+async def client_to_new(provider: Provider, handle: Json) -> SupervisorClient:
+    """The same for a sandbox that has just been started. Raise ``SupervisorUnreachable`` when it is gone already."""
+    try:
+        return await client_to(provider, handle)
+    except errors.SandboxNotFound as e:
+        raise errors.SupervisorUnreachable(
+            "The sandbox was started, and ended at once.", hint="Do it again: that starts another."
+        ) from e
+
+
 async def _bring_up(app: App, session: Session, report: Report, on_lost: str | None) -> Link:
     """Under the session's lease: whoever was faster has done it already."""
     async with lease_of(app, session.id) as lease:
@@ -247,7 +257,7 @@ async def _bring_up(app: App, session: Session, report: Report, on_lost: str | N
         request = launch.session_request(app, session, prepared.recipe, on_lost)
         handle = await provision.create_sandbox(app, session, lease, prepared, request, services.story(report))
         try:
-            client = await client_to(app.provider(session.spec.provider), handle)
+            client = await client_to_new(app.provider(session.spec.provider), handle)
             return await _opened(app, client, session, request)
         except BaseException:
             await provision.forget_sandbox(app, session, handle)
@@ -262,7 +272,7 @@ async def _started_again(
     if sandbox is None:
         return None
     app.store.put_sandbox(replace(sandbox, fencing=lease.fencing))
-    return await client_to(app.provider(sandbox.provider), sandbox.handle)
+    return await client_to_new(app.provider(sandbox.provider), sandbox.handle)
 
 
 async def _bring_up_shared(app: App, session: Session, report: Report, on_lost: str | None, lease: Lease) -> Link:
@@ -342,7 +352,7 @@ async def _bring_up_bare(app: App, session: Session, report: Report) -> Supervis
         if session.status not in WITHOUT_AGENT:
             session = app.store.update_session(session.id, status="hibernated")
         handle = await provision.create_sandbox(app, session, lease, None, None, services.story(report))
-        return await client_to(app.provider(session.spec.provider), handle)
+        return await client_to_new(app.provider(session.spec.provider), handle)
 
 
 async def _cleared(app: App, session: Session) -> Session:

@@ -44,7 +44,7 @@ async def connected(app: App, sandbox: Sandbox, report: Report) -> SupervisorCli
         if (client := await _living(app, sandbox, reach.ASK_AGAIN_S)) is not None:
             return client
         sandbox = await start(app, sandbox, lease, report, "sandbox.started")
-        return await reach.client_to(app.provider(sandbox.provider), sandbox.handle)
+        return await reach.client_to_new(app.provider(sandbox.provider), sandbox.handle)
 
 
 def require_usable(app: App, sandbox: Sandbox) -> None:

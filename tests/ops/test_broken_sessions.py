@@ -215,3 +215,13 @@ async def test_a_session_released_under_a_command_is_asleep_and_not_unknown(app,
 
     with pytest.raises(errors.SandboxError, match="put to sleep"):
         await configure_what_was_terminated()
+
+
+async def test_a_sandbox_that_ends_as_soon_as_it_was_started_is_worth_another_try(app, tmp_path):
+    session = await sessions.create(app, spec(tmp_path))
+    sandbox = app.store.sandbox(session.sandbox_id)
+    provider = app.provider(sandbox.provider)
+    await provider.remove(sandbox.handle)
+    with pytest.raises(errors.SupervisorUnreachable, match="ended at once") as told:
+        await reach.client_to_new(provider, sandbox.handle)
+    assert told.value.retryable

@@ -69,7 +69,7 @@ async def test_a_sandbox_whose_maker_died_before_it_could_be_stored_is_found_and
 async def test_what_a_killed_command_left_is_ended_with_the_session(app, tmp_path, command):
     session = await sessions.create(app, spec(tmp_path), provision=False)
     bring_up(session, "before it is stored").wait(30)
-    await getattr(sessions, command)(app, session.id)
+    await getattr(session_end, command)(app, session.id)
     assert await sandboxes(app, session) == []
 
 

@@ -21,6 +21,17 @@ def default_state_dir() -> Path:
     return user_state_path("agentctl", appauthor=False)
 
 
+def try_lock(fd: int) -> bool:
+    """Take the file's lock for as long as it is open; False while somebody else has it."""
+    import fcntl
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
 def state_errors(path: Path) -> Iterator[None]:
     """Turn an ``OSError`` about ``path``, a place in the state directory, into ``DiskFull`` or ``StateNotWritable``."""

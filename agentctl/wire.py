@@ -101,7 +101,6 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-PROTOCOL = 1
 TOKEN_HEADER = "X-Agentctl-Token"  # noqa: S105 — the name of a header, no secret
 ERROR_URN = "urn:sandbox-agent:error:"
 SANDBOX_ENV = "AGENTCTL_SANDBOX_ID"
@@ -250,7 +249,6 @@ class Ready:
     start_ticks: int
     boot_id: str
     listen: Json
-    protocol: int = PROTOCOL
 
     def to_line(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"

@@ -10,6 +10,7 @@ from typing import Any
 
 from agentctl.acp.connection import METHOD_NOT_FOUND, Connection, RpcError
 from agentctl.acp.faults import to_error
+from agentctl.acp.objects import object_of
 from agentctl.acp.session_config import SessionConfig, choices_of, match_choice
 from agentctl.errors import ProtocolError, Unsupported, UsageError
 
@@ -84,12 +85,12 @@ class AgentClient:
     @property
     def agent_info(self) -> Json:
         """``{"name", "version", "title"?}``, ``{}`` when the agent does not say."""
-        return _object(self.info.get("agentInfo"))
+        return object_of(self.info.get("agentInfo"))
 
     @property
     def capabilities(self) -> Json:
         """The ``agentCapabilities`` object."""
-        return _object(self.info.get("agentCapabilities"))
+        return object_of(self.info.get("agentCapabilities"))
 
     @property
     def auth_methods(self) -> list[Json]:
@@ -163,7 +164,7 @@ class AgentClient:
         """Raise ``UsageError`` for an empty prompt, ``Unsupported`` for a block kind the agent does not take."""
         if not blocks:
             raise UsageError("the message is empty")
-        taken = _object(self.capabilities.get("promptCapabilities"))
+        taken = object_of(self.capabilities.get("promptCapabilities"))
         for block in blocks:
             needed = _BLOCK_CAPABILITY.get(block.get("type", ""))
             self._require(needed is None or taken.get(needed) is True, f"take {block.get('type')} attachments")
@@ -257,7 +258,7 @@ class AgentClient:
         return chosen
 
     def _setup(self, cwd: str, servers: list[Json] | None, meta: Json | None, more: list[str] | None) -> Json:
-        offered = _object(self.capabilities.get("mcpCapabilities"))
+        offered = object_of(self.capabilities.get("mcpCapabilities"))
         for server in servers or []:
             kind = server.get("type", "stdio")
             self._require(kind == "stdio" or offered.get(kind) is True, f"use MCP servers over {kind}")
@@ -284,7 +285,7 @@ class AgentClient:
 
     def _session_capability(self, name: str) -> bool:
         """Presence of an object means supported; null or absent means not."""
-        return isinstance(_object(self.capabilities.get("sessionCapabilities")).get(name), dict)
+        return isinstance(object_of(self.capabilities.get("sessionCapabilities")).get(name), dict)
 
     def _require(self, supported: bool, what: str) -> None:
         if not supported:
@@ -305,13 +306,9 @@ def _choice(option: Json, value: str | bool, agent: str) -> str | bool:
 
 
 def _names(state: Json | None, list_key: str, id_key: str) -> dict[str, str]:
-    entries = _object(state).get(list_key)
+    entries = object_of(state).get(list_key)
     return {
         e[id_key]: str(e.get("name", e[id_key]))
         for e in (entries if isinstance(entries, list) else [])
         if isinstance(e, dict) and isinstance(e.get(id_key), str)
     }
-
-
-def _object(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from agentctl.acp.objects import object_of
+
 Json = dict[str, Any]
 
 _TEXT_KEYS = ("aggregated_output", "formatted_output", "output")
@@ -36,13 +38,13 @@ class Terminal:
         """Read ``_meta`` of a tool call frame; returns the new text."""
         before = len(self.text)
         for key in ("terminal_output_delta", "terminal_output"):
-            data = _object(meta.get(key)).get("data")
+            data = object_of(meta.get(key)).get("data")
             if isinstance(data, str):
                 self.known = True
                 self.text = self._joined(data, told_whole=key == "terminal_output")
         if "terminal_exit" in meta:
             self.known = self.exited = True
-            self.exit_code = _integer(_object(meta["terminal_exit"]).get("exit_code"))
+            self.exit_code = _integer(object_of(meta["terminal_exit"]).get("exit_code"))
         return self.text[before:]
 
     def _joined(self, data: str, *, told_whole: bool) -> str:
@@ -78,7 +80,7 @@ def diffs_of(content: list[Any]) -> list[Json]:
 
 def exit_code_of_raw(raw: Any) -> int | None:
     """The exit code in a ``rawOutput``, at its top or under ``metadata``."""
-    places = (_object(raw), _object(_object(raw).get("metadata")))
+    places = (object_of(raw), object_of(object_of(raw).get("metadata")))
     return next(
         (code for place in places for key in _EXIT_KEYS if (code := _integer(place.get(key))) is not None), None
     )
@@ -110,10 +112,6 @@ def _of_blocks(blocks: list[Any]) -> Output:
         elif block is not None:
             others.append({"type": "acp", "content": block})
     return Output("\n".join(texts) if texts else None, others)
-
-
-def _object(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}
 
 
 def _integer(value: Any) -> int | None:

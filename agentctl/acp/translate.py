@@ -12,6 +12,7 @@ from typing import Any
 
 from agentctl import events
 from agentctl.acp.drafts import Drafts
+from agentctl.acp.objects import object_of
 from agentctl.acp.session_config import SessionConfig
 from agentctl.acp.standing_items import StandingItems
 from agentctl.acp.tool_items import ToolItems
@@ -97,7 +98,7 @@ class Translator:
     def prompt_result(self, result: Json, line: bytes | None) -> list[Draft]:
         """``usage.updated`` with the tokens of a prompt result, ``[]`` when it tells none."""
         self._out.begin(line)
-        quota = _object(_object(result.get("_meta")).get("quota"))
+        quota = object_of(object_of(result.get("_meta")).get("quota"))
         usage = result.get("usage") or quota.get("token_count")
         if isinstance(usage, dict):
             self._out.emit("usage.updated", {"usage": usage, "source": "prompt_result"})
@@ -298,10 +299,6 @@ def _state_of(config: SessionConfig) -> Json:
         "title": config.title,
         "options": config.options,
     }
-
-
-def _object(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Any) -> list[Any]:

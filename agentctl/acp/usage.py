@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from agentctl.acp.objects import object_of
+
 Json = dict[str, Any]
 
 TOKENS = (
@@ -49,7 +51,7 @@ def usage_of(response: Json | None) -> Json | None:
     """What the answer to a prompt tells: its tokens, where it told them as ``source``, and those of each model as
     ``models``, where it names them."""
     response = response or {}
-    quota = _object(_object(response.get("_meta")).get("quota"))
+    quota = object_of(object_of(response.get("_meta")).get("quota"))
     models = _models(quota.get("model_usage"))
     places = {
         "prompt_response": tokens(response.get("usage")),
@@ -72,13 +74,9 @@ def added(many: Iterable[Json]) -> Json:
 
 
 def _models(told: Any) -> list[Json]:
-    rows = [_object(row) for row in told] if isinstance(told, list) else []
+    rows = [object_of(row) for row in told] if isinstance(told, list) else []
     return [{"model": str(row.get("model")), **tokens(row.get("token_count"))} for row in rows]
 
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _object(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TextIO
 
-from agentctl.paths import state_errors
+from agentctl.paths import state_errors, try_lock
 
 _TEMPORARY = ".tmp-"
 _POLL_S = 0.1
@@ -22,7 +21,7 @@ async def place_lock(parent: Path, progress: Callable[[str, int | None, int | No
     """Hold the lock of ``parent``; whoever comes second waits. It is freed when its process dies, however it dies."""
     with _open_lock(parent) as lock:
         waited = False
-        while not _try_lock(lock.fileno()):
+        while not try_lock(lock.fileno()):
             if not waited:
                 progress("Waiting for another install", None, None)
                 waited = True
@@ -34,14 +33,6 @@ def _open_lock(parent: Path) -> TextIO:
     with state_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
         return (parent / ".lock").open("w")
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @asynccontextmanager

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from agentctl.cli.no_input import is_forbidden
 from agentctl.cli.output import Output, is_terminal, write_story
+from agentctl.cli.switches import NO_INPUT
 from agentctl.errors import NotFound, UsageError
 
 IgnoreNotFound = Annotated[
@@ -23,7 +23,7 @@ def confirm(out: Output, what: str, question: str) -> None:
 
     Not to be called in an event loop, which could not be interrupted while it asks.
     """
-    if is_forbidden() or out.json or not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+    if NO_INPUT.is_forbidden() or out.json or not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise UsageError(f"Deleting {what} wants a confirmation.", hint="Add --yes.", details={"add": ["--yes"]})
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()

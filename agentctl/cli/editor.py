@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agentctl.cli.no_input import is_forbidden
 from agentctl.cli.output import is_terminal
+from agentctl.cli.switches import NO_INPUT
 from agentctl.errors import AgentctlError, UsageError
 
 _OTHERWISE = "Give the message as TEXT, with -m TEXT, -f FILE, or on stdin."
@@ -20,7 +20,7 @@ _OTHERWISE = "Give the message as TEXT, with -m TEXT, -f FILE, or on stdin."
 def written() -> str:
     """What the person wrote and saved. Raise ``UsageError`` where there is no terminal, or no such editor, and
     ``AgentctlError`` when the editor ended with an error."""
-    if is_forbidden() or not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+    if NO_INPUT.is_forbidden() or not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise UsageError("--editor needs a terminal, and somebody there.", hint=_OTHERWISE)
     words = _editor()
     with TemporaryDirectory(prefix="agentctl-") as directory:  # for what the editor leaves beside the file, too

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from agentctl.cli.no_input import is_forbidden
+from agentctl.cli.switches import NO_INPUT
 from agentctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _stdin_text(out: Output) -> str:
 def can_ask() -> bool:
     """Whether a person sits at this terminal and may be asked: it shows stderr, brings stdin, and we are its foreground
     process."""
-    if is_forbidden():
+    if NO_INPUT.is_forbidden():
         return False
     try:
         fd = sys.stdin.fileno()

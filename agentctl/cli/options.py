@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from agentctl.cli import no_input, no_progress, pager, values
+from agentctl.cli import pager, values
 from agentctl.cli.lazy import options
 from agentctl.cli.output import Output
+from agentctl.cli.switches import NO_INPUT, NO_PROGRESS
 
 if TYPE_CHECKING:
     from agentctl.cli.output import ColorChoice
@@ -323,7 +324,7 @@ NoInput = Annotated[
     bool,
     typer.Option(
         "--no-input",
-        callback=no_input.forbid,
+        callback=NO_INPUT.forbid,
         help="Never ask: what would be asked is an error, or waits as where nobody is.",
         rich_help_panel=_OUTPUT,
     ),
@@ -332,7 +333,7 @@ NoProgress = Annotated[
     bool,
     typer.Option(
         "--no-progress",
-        callback=no_progress.forbid,
+        callback=NO_PROGRESS.forbid,
         help="Do not show how installs, pulls, builds and copies go on.",
         rich_help_panel=_OUTPUT,
     ),

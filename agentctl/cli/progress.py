@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from agentctl.cli.no_progress import is_forbidden
 from agentctl.cli.output import Output, is_terminal
+from agentctl.cli.switches import NO_PROGRESS
 from agentctl.cli.untrusted import one_line
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Progress:
 
         self._out = out
         self._loop = asyncio.get_running_loop()
-        self._shown = not (out.quiet or is_forbidden())
+        self._shown = not (out.quiet or NO_PROGRESS.is_forbidden())
         self.draws = self._shown and is_terminal(sys.stderr) and os.environ.get("TERM", "dumb") != "dumb"
         """Whether a step is seen for as long as it lasts, and no longer."""
         self._step = ""

@@ -85,9 +85,9 @@ def _from_stdin(name: str) -> str:
     if sys.stdin is None or sys.stdin.closed:
         raise UsageError(f"--secret {name}=-: there is no stdin.")
     if sys.stdin.isatty():
-        from agentctl.cli.no_input import is_forbidden
+        from agentctl.cli.switches import NO_INPUT
 
-        if is_forbidden():
+        if NO_INPUT.is_forbidden():
             raise UsageError(
                 f"--secret {name}=-: its value is not asked for with --no-input.",
                 hint=f"Use {name}=@FILE, pipe it in, or take it from the environment: --secret {name}",

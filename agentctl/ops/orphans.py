@@ -8,7 +8,6 @@ is left alone and said.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from agentctl.model import Sandbox, Session
 from agentctl.ops import reach, sandbox_up
 from agentctl.ops.elsewhere import is_elsewhere
 from agentctl.ops.own import as_session
+from agentctl.paths import try_lock
 
 if TYPE_CHECKING:
     from agentctl.ops.app import App
@@ -107,12 +107,10 @@ def _require_its_store(app: App) -> None:
 def _alone(app: App) -> Iterator[None]:
     path = app.paths.ensure().root / "cleanup.lock"
     with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(file.fileno()):
             raise errors.Conflict(
                 "Another cleanup of this state directory is running.", hint="Let it end; nothing was done here."
-            ) from None
+            )
         yield
 
 

@@ -45,6 +45,9 @@ ASK_S = 15.0
 ASK_AGAIN_S = 3.0
 """A supervisor answers at once; one that is asked twice and says nothing for so long is taken for dead."""
 
+LEAVE_TIMEOUT_S = 15.0
+GONE_POLL_S = 0.01
+
 WITHOUT_AGENT = ("new", "hibernated")
 """What a session's row says while no agent is to be expected, even where its sandbox lives."""
 
@@ -229,6 +232,14 @@ async def client_to_new(provider: Provider, handle: Json) -> SupervisorClient:
         raise errors.SupervisorUnreachable(
             "The sandbox was started, and ended at once.", hint="Do it again: that starts another."
         ) from e
+
+
+async def until_gone(provider: Provider, handle: Json) -> None:
+    """After its supervisor was asked to leave: at most ``LEAVE_TIMEOUT_S``, then it is removed the hard way."""
+    for _ in range(int(LEAVE_TIMEOUT_S / GONE_POLL_S)):
+        if (await provider.inspect(handle)).status != "running":
+            return
+        await asyncio.sleep(GONE_POLL_S)
 
 
 async def _bring_up(app: App, session: Session, report: Report, on_lost: str | None) -> Link:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from agentctl.supervisor_client import SupervisorClient
 
 Json = dict[str, Any]
-LEAVE_TIMEOUT_S = 15.0
-GONE_POLL_S = 0.01
 
 
 @asynccontextmanager
@@ -167,7 +164,4 @@ async def ask_to_leave(app: App, sandbox: Sandbox) -> None:
     with suppress(errors.SupervisorUnreachable, errors.SandboxNotFound):  # it is leaving already
         async with await reach.client_to(provider, sandbox.handle) as client:
             await client.shutdown()
-    for _ in range(int(LEAVE_TIMEOUT_S / GONE_POLL_S)):
-        if (await provider.inspect(sandbox.handle)).status != "running":
-            return
-        await asyncio.sleep(GONE_POLL_S)
+    await reach.until_gone(provider, sandbox.handle)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -14,9 +13,6 @@ from agentctl.ops.elsewhere import require_here
 
 if TYPE_CHECKING:
     from agentctl.ops.app import App
-
-LEAVE_TIMEOUT_S = 15.0
-GONE_POLL_S = 0.01
 
 
 async def release(app: App, ref: str) -> Session:
@@ -111,18 +107,7 @@ async def _ask_to_leave(app: App, session: Session) -> None:
                     await client.release(session.id)
                     return
                 await client.shutdown()
-                await _gone(app, session)
+                if sandbox := app.store.sandbox(session.sandbox_id or ""):
+                    await reach.until_gone(app.provider(sandbox.provider), sandbox.handle)
             except errors.SupervisorUnreachable:
                 pass  # it left while we were asking
-
-
-async def _gone(app: App, session: Session) -> None:
-    """Wait until the supervisor has left, at most ``LEAVE_TIMEOUT_S``: then it is removed the hard way."""
-    sandbox = app.store.sandbox(session.sandbox_id) if session.sandbox_id else None
-    if sandbox is None:
-        return
-    provider = app.provider(sandbox.provider)
-    for _ in range(int(LEAVE_TIMEOUT_S / GONE_POLL_S)):
-        if (await provider.inspect(sandbox.handle)).status != "running":
-            return
-        await asyncio.sleep(GONE_POLL_S)

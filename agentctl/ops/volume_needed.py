@@ -8,7 +8,6 @@ store before it asks for it here, so that it is seen by who would take it back, 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agentctl import errors
 from agentctl.ops import provenance
-from agentctl.paths import state_errors
+from agentctl.paths import state_errors, try_lock
 
 if TYPE_CHECKING:
     from agentctl.model import SessionSpec, Volume
@@ -87,7 +86,7 @@ async def _turn(app: App, provider: str) -> AsyncIterator[None]:
         file = path.open("a")
     with file:
         ends = asyncio.get_running_loop().time() + TURN_S
-        while not _locked(file.fileno()):
+        while not try_lock(file.fileno()):
             if asyncio.get_running_loop().time() > ends:
                 raise errors.Conflict(
                     f"Other commands of this state directory make or remove volumes of {provider} all the time.",
@@ -95,11 +94,3 @@ async def _turn(app: App, provider: str) -> AsyncIterator[None]:
                 )
             await asyncio.sleep(_LOOK_S)
         yield
-
-
-def _locked(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from agentctl.errors import UnsupportedAgent
+from agentctl.supervisor.raw.servers import recipe_of
 from agentctl.supervisor.supervisor import Supervisor
 from agentctl.wire import Recipe
 
@@ -44,10 +44,10 @@ def routes(supervisor: Supervisor) -> list[BaseRoute]:
 
     async def one(request: Request) -> Response:
         name = request.path_params["agent"]
-        return JSONResponse(_info(supervisor, name, _recipe(supervisor, name)))
+        return JSONResponse(_info(supervisor, name, recipe_of(supervisor.boot, name)))
 
     async def install(request: Request) -> Response:
-        _recipe(supervisor, request.path_params["agent"])
+        recipe_of(supervisor.boot, request.path_params["agent"])
         return JSONResponse({"already_installed": True, "artifacts": []})
 
     return [
@@ -55,14 +55,6 @@ def routes(supervisor: Supervisor) -> list[BaseRoute]:
         Route("/{agent}", one),
         Route("/{agent}/install", install, methods=["POST"]),
     ]
-
-
-def _recipe(supervisor: Supervisor, name: str) -> Recipe:
-    recipe = supervisor.boot.recipes.get(name)
-    if recipe is None:
-        known = ", ".join(sorted(supervisor.boot.recipes)) or "none"
-        raise UnsupportedAgent(f"This sandbox has no recipe for agent {name!r}.", hint=f"It has: {known}.")
-    return recipe
 
 
 def _info(supervisor: Supervisor, name: str, recipe: Recipe) -> Json:

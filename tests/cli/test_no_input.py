@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentctl.cli.no_input import is_forbidden
+from agentctl.cli.switches import NO_INPUT
 
 
 def test_what_would_be_asked_is_an_error_that_names_what_helps(terminal, session, rows):
@@ -33,5 +33,5 @@ def test_a_variable_that_says_no_forbids_nothing(monkeypatch):
     said = {}
     for value in ("1", "true", "yes", "", "0", "false", "No"):
         monkeypatch.setenv("AGENTCTL_NO_INPUT", value)
-        said[value] = is_forbidden()
+        said[value] = NO_INPUT.is_forbidden()
     assert said == {"1": True, "true": True, "yes": True, "": False, "0": False, "false": False, "No": False}

@@ -12,9 +12,9 @@ from tests.cli.terminal import Terminal
 
 SLOW = """
     import asyncio, sys
-    from agentctl.cli import no_progress
     from agentctl.cli.output import Output, write_text
     from agentctl.cli.progress import Progress
+    from agentctl.cli.switches import NO_PROGRESS
 
     async def body():
         out = Output()
@@ -71,7 +71,7 @@ def test_what_is_printed_meanwhile_stands_above_and_results_end_it(play):
 
 @pytest.mark.parametrize(
     ("body", "env"),
-    [("pass", {"AGENTCTL_NO_PROGRESS": "1"}), ("no_progress.forbid(True); progress = Progress(out)", {})],
+    [("pass", {"AGENTCTL_NO_PROGRESS": "1"}), ("NO_PROGRESS.forbid(True); progress = Progress(out)", {})],
 )
 def test_no_progress_shows_none(play, body, env):
     terminal = play(f"{body}; progress('Pulling', 1, 2); await asyncio.sleep(0.8)", env=env)

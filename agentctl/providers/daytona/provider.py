@@ -124,9 +124,7 @@ class DaytonaProvider(DaytonaAgents):
         async with connected(self.account(handle["api_url"])) as daytona:
             with suppress(NotFound):
                 sandbox = await found_of(daytona, handle)
-                if status_of(sandbox)[0] == "running":
-                    with suppress(AgentctlError):  # one that cannot end in good order is ended all the same
-                        await stop_supervisor(sandbox, STOP_S)
+                await _ended_in_order(sandbox, STOP_S)
                 await again.stopped(sandbox, archive=archive)
 
     async def pause(self, handle: Json) -> None:
@@ -189,9 +187,7 @@ class DaytonaProvider(DaytonaAgents):
         async with connected(self.account(handle["api_url"])) as daytona:
             with suppress(NotFound):
                 sandbox = await found_of(daytona, handle)
-                if status_of(sandbox)[0] == "running":
-                    with suppress(AgentctlError):  # one that cannot end in good order is ended all the same
-                        await stop_supervisor(sandbox, AT_ONCE_S if at_once else STOP_S)
+                await _ended_in_order(sandbox, AT_ONCE_S if at_once else STOP_S)
                 await creation.deleted(sandbox)
         self._token_path(sandbox_id_of(handle)).unlink(missing_ok=True)
 
@@ -284,6 +280,13 @@ def _boot(spec: SandboxSpec) -> Boot:
         tmp=place.TMP,
         keep={"to": place.KEPT, "home": True},
     )
+
+
+async def _ended_in_order(sandbox: Any, timeout_s: float) -> None:
+    """Its supervisor, where one runs; one that cannot end in good order is ended all the same by what follows."""
+    if status_of(sandbox)[0] == "running":
+        with suppress(AgentctlError):
+            await stop_supervisor(sandbox, timeout_s)
 
 
 def _gone(sandbox_id: str, detail: str) -> SandboxNotFound:

@@ -11,11 +11,20 @@ from typing import Any
 from agentctl import errors
 from agentctl.supervisor.raw.server import RawServer, ServerFile
 from agentctl.supervisor.redaction import Redact
-from agentctl.wire import Boot
+from agentctl.wire import Boot, Recipe
 
 Json = dict[str, Any]
 BOOTSTRAP_WAIT_S = 10.0
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+
+
+def recipe_of(boot: Boot, agent: str) -> Recipe:
+    """How this sandbox starts the agent. Raise ``UnsupportedAgent``."""
+    recipe = boot.recipes.get(agent)
+    if recipe is None:
+        known = ", ".join(sorted(boot.recipes)) or "none"
+        raise errors.UnsupportedAgent(f"This sandbox has no recipe for agent {agent!r}.", hint=f"It has: {known}.")
+    return recipe
 
 
 class RawServers:
@@ -109,9 +118,7 @@ class RawServers:
             raise errors.UsageError(
                 f"There is no ACP server {server_id} yet: its first request names the agent.", hint="Add ?agent=NAME."
             )
-        if agent not in self._boot.recipes:
-            known = ", ".join(sorted(self._boot.recipes)) or "none"
-            raise errors.UnsupportedAgent(f"This sandbox has no recipe for agent {agent!r}.", hint=f"It has: {known}.")
+        recipe_of(self._boot, agent)
         if cwd is not None and not cwd.startswith("/"):
             raise errors.UsageError(f"cwd must be an absolute path: {cwd[:80]!r}")
         directory = self._directory(server_id)

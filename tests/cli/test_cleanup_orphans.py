@@ -242,7 +242,15 @@ def test_a_run_that_was_killed_leaves_nothing_after_it():
         assert list(app.paths.run.glob("*")) == []
 
 
-def test_processes_whose_directory_is_gone_and_dead_sockets_are_found():
+@pytest.fixture
+def own_temporary(monkeypatch):
+    """A temporary directory of this test's own: nobody else's cleanup looks there. Short, for sockets."""
+    with tempfile.TemporaryDirectory(prefix="own-") as place:
+        monkeypatch.setenv("TMPDIR", place)
+        yield Path(place)
+
+
+def test_processes_whose_directory_is_gone_and_dead_sockets_are_found(own_temporary):
     assert agentctl("run", "--agent", "mock", "--session", "lost", "hello").code == 0
     pid = supervisor_pid()
     with App.open() as app:
@@ -250,7 +258,8 @@ def test_processes_whose_directory_is_gone_and_dead_sockets_are_found():
         app.store.delete_sandbox(session.sandbox_id)
         app.store.delete_session(session.id)
         shutil.rmtree(app.paths.run / session.sandbox_id)
-    place = Path(tempfile.mkdtemp(prefix="agentctl-"))
+    place = own_temporary / "agentctl-dead"
+    place.mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(place / "sock"))
     os.utime(place, (1, 1))

@@ -88,8 +88,14 @@ async def run(provider, handle, script):
         return done["stdout"].strip()
 
 
-def images_of(api):
-    return {about["Id"] for about in api.images(all=True)}
+def made_with(api, label):
+    """Images, also those between two steps, and containers of a build whose Dockerfile sets this label."""
+    return [*api.images(all=True, filters={"label": label}), *api.containers(all=True, filters={"label": label})]
+
+
+@pytest.fixture
+def label():
+    return f"agentctl.test={os.urandom(8).hex()}"
 
 
 # pulled
@@ -190,38 +196,37 @@ async def test_a_dockerfile_is_built_once_for_what_is_beside_it(
     ],
 )
 async def test_a_bad_dockerfile_shows_its_own_error_and_leaves_nothing(
-    provider, spec_of, dockerfile, docker_api, paths, line, said
+    provider, spec_of, dockerfile, docker_api, paths, label, line, said
 ):
-    before = images_of(docker_api)
-    spec = replace(spec_of(), image=None, compute=dockerfile("RUN echo a step", line))
+    spec = replace(spec_of(), image=None, compute=dockerfile(f"LABEL {label}", "RUN echo a step", line))
     with pytest.raises(errors.ImageBuildFailed) as caught:
         await provider.create(spec)
     assert said in caught.value.message
     assert spec.compute.dockerfile in caught.value.message
-    assert images_of(docker_api) == before
+    assert made_with(docker_api, label) == []
     assert everything_of(docker_api, installation(paths))[0] == []
 
 
-async def test_a_cancelled_build_ends_at_once_and_leaves_nothing(provider, spec_of, dockerfile, docker_api):
-    before = images_of(docker_api), {about["Id"] for about in docker_api.containers(all=True)}
+async def test_a_cancelled_build_ends_at_once_and_leaves_nothing(provider, spec_of, dockerfile, docker_api, label):
     begun = asyncio.Event()
 
     def told(what, _done, _whole):
         if "sleep 600" in what:
             begun.set()
 
-    spec = replace(spec_of(), image=None, compute=dockerfile("RUN echo a step", "RUN sleep 600"), progress=told)
+    lines = (f"LABEL {label}", "RUN echo a step", "RUN sleep 600")
+    spec = replace(spec_of(), image=None, compute=dockerfile(*lines), progress=told)
     task = asyncio.create_task(provider.create(spec))
     await asyncio.wait_for(begun.wait(), 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 60)
     for _ in range(300):  # the engine takes its time to end the step
-        after = images_of(docker_api), {about["Id"] for about in docker_api.containers(all=True)}
-        if after == before:
+        left = made_with(docker_api, label)
+        if not left:
             break
         await asyncio.sleep(0.1)
-    assert after == before
+    assert left == []
 
 
 async def test_a_file_that_cannot_be_read_is_named(dockerfile, tmp_path):

@@ -12,6 +12,7 @@ from agentctl.cli.lazy import examples
 from agentctl.cli.options import OutputOptions
 from agentctl.cli.output import Output, write_text
 from agentctl.cli.running import run_async
+from agentctl.cli.sizes import size_text
 from agentctl.cli.untrusted import one_line
 from agentctl.errors import SandboxError, UsageError
 from agentctl.ops.app import App
@@ -99,7 +100,10 @@ def _tell(out: Output, orphan: Orphan) -> None:
     of = f" of {belongs}" if belongs and belongs not in orphan.id else ""
     by = f", by {orphan.owner}" if orphan.owner else ""
     reason = f": {orphan.reason}" if orphan.reason else ""
-    line = f"{orphan.action}: {orphan.provider} {orphan.kind} {orphan.id}{of} ({orphan.status}, {age}{by}){reason}"
+    size = f", {size_text(orphan.size_bytes)}" if orphan.size_bytes else ""
+    line = (
+        f"{orphan.action}: {orphan.provider} {orphan.kind} {orphan.id}{of} ({orphan.status}, {age}{size}{by}){reason}"
+    )
     if orphan.action == "failed":
         out.story(one_line(line, 400), "warning")
     else:
@@ -112,14 +116,16 @@ def _short(age_s: float) -> str:
 
 def _sum_up(out: Output, wanted: Sweep, found: Sequence[Orphan]) -> None:
     """The one line for cron's mail, or the envelope; raises ``SandboxError`` when a deletion failed."""
-    from agentctl.ops.orphans import counted
+    from agentctl.ops.orphans import counted, freed
 
     counts = counted(found)
+    free, all_of_it = freed(found)
     data = {
         "origin": wanted.origin,
         "dry_run": not wanted.delete,
         "older_than_s": wanted.older_than_s,
         "counts": {action.replace(" ", "_"): count for action, count in counts.items()},
+        "freed_bytes": free,
         "orphans": [asdict(orphan) | {"action": orphan.action.replace(" ", "_")} for orphan in found],
     }
     summary = ", ".join(f"{count} {action}" for action, count in counts.items() if count) or "nothing to do"
@@ -133,4 +139,7 @@ def _sum_up(out: Output, wanted: Sweep, found: Sequence[Orphan]) -> None:
         out.envelope(data)
         return
     more = "" if wanted.delete or not counts["would delete"] else " Delete with --yes."
+    if free:
+        least = "" if all_of_it else "at least "
+        summary += f"; {least}{size_text(free)} {'freed' if wanted.delete else 'to be freed'}"
     write_text(f"Orphans of origin {wanted.origin}: {summary}.{more}\n")

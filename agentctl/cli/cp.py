@@ -12,6 +12,7 @@ from agentctl.cli.options import OutputOptions
 from agentctl.cli.output import Output, write_text
 from agentctl.cli.progress import Progress, watched
 from agentctl.cli.running import run_async
+from agentctl.cli.sizes import size_text
 from agentctl.ops.app import App
 
 if TYPE_CHECKING:
@@ -96,11 +97,3 @@ class Meter:
             self._next = time.monotonic() + _LINE_EVERY_S
         of = f" of {size_text(whole)}" if whole is not None else ""
         self._progress(f"Copied {size_text(done)}{of} …", done, whole)
-
-
-def size_text(size: int) -> str:
-    """``3 bytes``, ``12.3 MB``."""
-    for unit, length in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= length:
-            return f"{size / length:.1f} {unit}"
-    return f"{size} byte" if size == 1 else f"{size} bytes"

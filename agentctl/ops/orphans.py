@@ -38,7 +38,7 @@ Action = Literal["would delete", "deleted", "skipped", "failed", "kept"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orphan:
     """One that was found and what became of it; ``reason`` says why it was skipped or failed. ``kept`` is a volume,
-    which goes only when volumes are asked for."""
+    which goes only when volumes are asked for. ``size_bytes`` is what it takes on the disk, None where nobody tells."""
 
     provider: str
     kind: str
@@ -52,6 +52,7 @@ class Orphan:
     created_at: float | None = None
     active_at: float | None = None
     age_s: float | None = None
+    size_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +148,8 @@ async def _dealt_with(app: App, provider: str, sweeper: Sweeping, leftover: Left
     orphan = _orphan(provider, leftover)
     if reason := _too_young(leftover, wanted):
         return replace(orphan, action="skipped", reason=reason)
+    with suppress(errors.AgentctlError):
+        orphan = replace(orphan, size_bytes=await sweeper.size_bytes(leftover))
     if leftover.kind == "volume" and not wanted.volumes:
         return replace(orphan, action="kept", reason="volumes go with --volumes only")
     if not wanted.delete:
@@ -303,6 +306,12 @@ async def _deleted(wanted: Sweep, orphan: Orphan, delete: Coroutine[Any, Any, ob
     except errors.AgentctlError as e:
         return replace(orphan, action="failed", reason=e.message)
     return replace(orphan, action="deleted")
+
+
+def freed(orphans: Sequence[Orphan]) -> tuple[int, bool]:
+    """The bytes that are free now, or would be; and whether that is all: not everything tells its size."""
+    gone = [orphan.size_bytes for orphan in orphans if orphan.action in ("would delete", "deleted")]
+    return sum(size or 0 for size in gone), None not in gone
 
 
 def counted(orphans: Sequence[Orphan]) -> dict[str, int]:

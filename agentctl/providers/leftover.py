@@ -70,6 +70,9 @@ class Sweeping(Protocol):
     async def leftover_now(self, leftover: Leftover) -> Leftover | None:
         """The same thing as it is at this moment; None when it is gone."""
 
+    async def size_bytes(self, leftover: Leftover) -> int | None:
+        """What it takes on the disk beside what others use, too; None where the backend does not tell."""
+
     async def remove_leftover(self, leftover: Leftover) -> None:
         """End and delete it with all that belongs to it, but never the volume of a sandbox. Removing a missing one
         succeeds."""

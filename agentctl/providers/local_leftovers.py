@@ -15,7 +15,7 @@ from agentctl.model import Volume
 from agentctl.paths import StatePaths
 from agentctl.providers.base import Found
 from agentctl.providers.leftover import Leftover, of_volume
-from agentctl.providers.trees import remove_tree
+from agentctl.providers.trees import disk_bytes, remove_tree
 from agentctl.providers.unix_local import UnixLocalProvider, found_in
 from agentctl.supervisor import process_table
 from agentctl.supervisor.processes import marked
@@ -70,6 +70,13 @@ class LocalSweep:
             await asyncio.to_thread(remove_tree, Path(leftover.handle["socket"]).parent)
         else:
             await self._provider.volume_remove(Volume(name=leftover.id, provider="unix_local", handle={}, created_at=0))
+
+    async def size_bytes(self, leftover: Leftover) -> int:
+        if leftover.kind == "sandbox":
+            return await asyncio.to_thread(disk_bytes, self._paths.run / leftover.id)
+        if leftover.kind == "volume":
+            return await asyncio.to_thread(disk_bytes, self._paths.volumes / leftover.id)
+        return 0
 
     async def _sandbox(self, found: Found, run_dir: Path) -> Leftover:
         state = await self._provider.inspect(found.handle)

@@ -63,6 +63,7 @@ class Orphan(TypedDict):
     created_at: float | None
     active_at: float | None
     age_s: float | None
+    size_bytes: int | None
 
 
 class Swept(TypedDict):
@@ -70,6 +71,7 @@ class Swept(TypedDict):
     dry_run: bool
     older_than_s: float
     counts: SweepCounts
+    freed_bytes: int
     orphans: list[Orphan]
 
 

@@ -42,7 +42,8 @@ def provider(request, monkeypatch):
 @pytest.fixture
 def orphan(provider):
     """A living sandbox of a session that its store does not know any more: its id. The next one is for ``orphan``."""
-    assert agentctl("run", "--agent", "mock", "--session", "lost", "hello").code == 0
+    three_mb = 'head -c 3000000 /dev/zero > "$TMPDIR/three"; head -c 3000000 /dev/zero > "$HOME/three"'
+    assert agentctl("run", "--agent", "mock", "--session", "lost", "--pre-start", three_mb, "hello").code == 0
     with App.open() as app:
         session = app.store.session("lost")
         sandbox = app.store.sandbox(session.sandbox_id)
@@ -76,10 +77,12 @@ def test_an_orphan_is_shown_first_and_deleted_with_yes_once(provider, orphan):
     [about] = [one for one in shown.data["orphans"] if one["kind"] == "sandbox"]
     assert (about["sandbox_id"], about["provider"], about["status"]) == (orphan, provider, "running")
     assert about["owner"]
+    assert 3_000_000 <= about["size_bytes"] == shown.data["freed_bytes"] < 4_500_000
     assert sandboxes_left(provider) == [orphan]
     done = agentctl("cleanup-orphans", *OLD, "--yes", "--quiet")
     assert (done.code, done.out.count("\n")) == (0, 1), done
-    assert "deleted" in done.out
+    assert "1 deleted; 3." in done.out
+    assert " MB freed." in done.out
     assert sandboxes_left(provider) == []
     assert actions(cleanup(*OLD, "--yes")) == []
 
@@ -103,6 +106,7 @@ def test_a_volume_goes_only_when_volumes_are_asked_for_and_no_store_wants_it(pro
         app.store.delete_volume(provider, "default")
     [kept] = [one for one in cleanup(*OLD, "--yes").data["orphans"] if one["kind"] == "volume"]
     assert kept["action"] == "kept"
+    assert 3_000_000 <= kept["size_bytes"] < 4_500_000
     [gone] = [one for one in cleanup(*OLD, "--yes", "--volumes").data["orphans"] if one["kind"] == "volume"]
     assert gone["action"] == "deleted"
     assert [one for one in cleanup(*OLD, "--volumes").data["orphans"] if one["kind"] == "volume"] == []

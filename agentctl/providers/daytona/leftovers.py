@@ -79,6 +79,9 @@ class DaytonaSweep(DaytonaProvider):
             active_at=None if own else timestamp(sandbox.last_activity_at),
         )
 
+    async def size_bytes(self, leftover: Leftover) -> None:
+        """Nothing here tells."""
+
     async def leftover_now(self, leftover: Leftover) -> Leftover | None:
         """Of one that is not ours, its log tells when it was last active: what Daytona knows of may be our own look.
         Raise ``Conflict`` when it bears other labels than it did."""

@@ -24,7 +24,7 @@ from agentctl.providers.docker.backend import (
 from agentctl.providers.docker.container import LOG, label_filters, users_labels
 from agentctl.providers.docker.engine import Engine
 from agentctl.providers.leftover import NEWEST, Leftover, Status
-from agentctl.providers.trees import remove_tree
+from agentctl.providers.trees import disk_bytes, remove_tree
 
 Json = dict[str, Any]
 _GRACE_S = 2
@@ -132,6 +132,17 @@ class DockerSweep(Backend):
             return await shelf.written_at(engine, volume.handle["volume"], image)
         return None
 
+    async def size_bytes(self, leftover: Leftover) -> int | None:
+        """A volume's where its directory can be looked into."""
+        engine = self.engine(leftover.handle["engine"])
+        if leftover.kind == "volume":
+            mountpoint = await shelf.mountpoint_of(engine, leftover.handle["volume"])
+            top = near.place(engine, mountpoint) if mountpoint is not None else None
+            return await asyncio.to_thread(disk_bytes, top) if top is not None else None
+        if leftover.kind == "network":
+            return 0
+        return await engine.call("measure what is left", lambda api: _written_bytes(api, leftover))
+
     async def remove_leftover(self, leftover: Leftover) -> None:
         engine = self.engine(leftover.handle["engine"])
         if leftover.kind == "sandbox":
@@ -144,6 +155,14 @@ class DockerSweep(Backend):
             return
         remove = {"helper": remove_container, "network": _remove_network, "volume": _remove_volume}[leftover.kind]
         await engine.call(f"remove {leftover.id}", lambda api: remove(api, leftover.handle["id"]))
+
+
+def _written_bytes(api: Any, leftover: Leftover) -> int:
+    """What the containers of a sandbox, or this one, wrote beside their images."""
+    label = (
+        {"label": f"{SANDBOX}={leftover.sandbox_id}"} if leftover.kind == "sandbox" else {"id": leftover.handle["id"]}
+    )
+    return sum(about.get("SizeRw") or 0 for about in api.containers(all=True, size=True, filters=label))
 
 
 def _sandbox_of(about: Json) -> Json:

@@ -66,6 +66,9 @@ class ModalSweep(ModalProvider):
             return await self.sdk.call("look at its log", read)
         return None
 
+    async def size_bytes(self, leftover: Leftover) -> None:
+        """Nothing here tells."""
+
     async def leftover_now(self, leftover: Leftover) -> Leftover | None:
         if leftover.kind == "volume":
             return leftover if leftover.id in [volume.name for volume in await self.volume_list()] else None

@@ -5,8 +5,10 @@ All fields are JSON values or dataclasses of them: a session's spec carries a ``
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Literal
+
+from agentctl.frozen import frozen
 
 Json = dict[str, Any]
 
@@ -14,7 +16,7 @@ Network = Literal["open", "isolated", "none", "allow"]
 """``isolated``: only the sandbox's own services; ``allow``: besides these, what ``Compute.allow`` lists."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Mount:
     """A directory or file of the host's, seen in the sandbox at ``target``."""
 
@@ -23,7 +25,7 @@ class Mount:
     writable: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Port:
     """A TCP port of the sandbox, published on the host's loopback; ``host`` None picks one, told by ``inspect``."""
 
@@ -31,7 +33,7 @@ class Port:
     host: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Healthcheck:
     """When a service is ready. ``test`` is a command's words, or one text for a shell. Times as Docker means them."""
 
@@ -47,7 +49,7 @@ class Healthcheck:
         return cls(**{**data, "test": _words(data["test"])})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Service:
     """A container beside the sandbox, reached by its ``name``. ``command`` goes to the image's entrypoint.
     ``post_start`` runs in the sandbox, as the agent's user, once the service is ready. One text of either is for a
@@ -70,7 +72,7 @@ class Service:
         return cls(**{**data, **words, "healthcheck": Healthcheck.from_json(check) if check else None})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Compute:
     """Everything about the machine of a sandbox but its image.
 

@@ -26,12 +26,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from agentctl.config_files import HARMLESS, config_path, is_trusted, line_of, parse, project_path, read
 from agentctl.errors import UsageError
+from agentctl.frozen import frozen
 from agentctl.model import PERMISSIONS, Permissions
 
 DEFAULT = "default"
@@ -47,7 +48,7 @@ class Preset(NamedTuple):
     path: Path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Config:
     """The settings of one command. None where nobody set anything and there is no default."""
 

@@ -108,7 +108,8 @@ class Event(NamedTuple):
 
     @property
     def type(self) -> str:
-        return str(self.body["type"])
+        kind: str = self.body["type"]
+        return kind
 
     @property
     def data(self) -> Json:

@@ -22,12 +22,12 @@ keep a dataclass as a row without knowing what it means.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, Literal
 
 from agentctl.compute import Compute
+from agentctl.frozen import frozen
 
 Permissions = Literal["ask", "accept-edits", "allow", "deny"]
 PERMISSIONS: tuple[Permissions, ...] = ("ask", "accept-edits", "allow", "deny")
@@ -52,11 +52,14 @@ SessionStatus = Literal["new", "starting", "idle", "busy", "waiting", "stalled",
 sandbox, the next message lets it go on; ``hibernated`` no live sandbox, the next message brings one; ``dead`` the
 supervisor vanished without a word."""
 
+WITHOUT_AGENT: tuple[SessionStatus, ...] = ("new", "hibernated")
+"""What a session's row says while no agent is to be expected, even where its sandbox lives."""
+
 SandboxStatus = Literal["creating", "running", "paused", "stopped", "failed"]
 """``creating`` accepted, and not yet up; ``stopped`` the next command that needs it brings it up again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SessionSpec:
     """What the user asked for at create. Its hash is what ``--if-not-exists`` compares.
 
@@ -126,11 +129,13 @@ class SessionSpec:
 
     def hash(self) -> str:
         """SHA-256 over the canonical JSON of everything but labels: the same spec names the same session."""
+        import hashlib
+
         data = {k: v for k, v in self.to_json().items() if k != "labels"}
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Session:
     """A row of the store. ``spec`` is as created; ``model``, ``mode``, … in it follow later ``set-*`` commands.
 
@@ -157,7 +162,7 @@ class Session:
     used_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class UserAgent:
     """A named identity that a user made from the built-in agent ``base``. ``settings`` are the fields of
     ``SessionSpec`` that it gives to a session which does not set them itself."""
@@ -169,7 +174,7 @@ class UserAgent:
     updated_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sandbox:
     """``handle`` is the provider's own JSON object; nobody but the provider reads it, and it is empty while there is
     none.
@@ -199,7 +204,7 @@ class Sandbox:
         return None if self.ttl_s is None else self.created_at + self.ttl_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Turn:
     id: str
     session_id: str
@@ -213,7 +218,7 @@ class Turn:
     result: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Request:
     """A permission or a question. ``data`` is the ``data`` of its ``*.requested`` event."""
 
@@ -228,7 +233,7 @@ class Request:
     resolution: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Volume:
     """``place`` is as in ``Session``: each place has its own volumes, so the same name may be there twice. ``unasked``:
     made because something needed one, not because somebody wanted it."""
@@ -241,7 +246,7 @@ class Volume:
     unasked: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Lease:
     """Held while a session's sandbox is being made or unmade. ``fencing`` rises with every acquisition."""
 

@@ -98,8 +98,10 @@ Shapes (camelCase on HTTP bodies, snake_case inside events, as the peers have it
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from typing import Any
+
+from agentctl.frozen import frozen
 
 TOKEN_HEADER = "X-Agentctl-Token"  # noqa: S105 — the name of a header, no secret
 ERROR_URN = "urn:sandbox-agent:error:"
@@ -115,7 +117,7 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PermissionSetup:
     """How a recipe makes its agent obey one ``--permissions`` value: a mode to set, environment, session ``_meta``.
 
@@ -129,7 +131,7 @@ class PermissionSetup:
     config_env: dict[str, Json] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Recipe:
     """How to start, drive, judge and stop one agent: data, so that the supervisor needs no registry.
 
@@ -141,7 +143,8 @@ class Recipe:
     from a normal ``end_turn``. ``on_reject`` is what the agent does after a rejected permission: ``continues``,
     ``ends_cancelled`` or ``ends_end_turn``. ``model_env`` is a variable that selects a model where no option does.
     ``skills`` is the directory under HOME in which it looks for ``<name>/SKILL.md``.
-    ``stop_grace_s`` is how long the agent may take to leave after the end of its stdin, before TERM.
+    ``stop_grace_s`` is how long the agent may take to leave after the end of its stdin, before TERM;
+    ``cancel_grace_s`` how long to answer its prompt after session/cancel, before it is killed.
     ``load_min_age_s``: never load a session younger than that. ``replay_after_response``: the replay of
     session/load goes on after its response. ``notice_patterns``: regular expressions of agent text that is only the
     adapter's own notice. ``replay_skip``: regular expressions of replayed user text that no user wrote.
@@ -167,6 +170,7 @@ class Recipe:
     replay_after_response: bool = False
     start_timeout_s: float = 60
     stop_grace_s: float = 3
+    cancel_grace_s: float = 5
     credentials: tuple[str, ...] = ()
 
     def to_json(self) -> Json:
@@ -184,7 +188,7 @@ class Recipe:
         return cls(**known)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Boot:
     """All that a supervisor is told at start. It travels on stdin, so that no secret is in argv or environment.
 
@@ -241,7 +245,7 @@ class Boot:
         return cls(**data)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Ready:
     """The supervisor listens. ``pid``, ``start_ticks`` (clock ticks since boot) and ``boot_id`` are its identity."""
 

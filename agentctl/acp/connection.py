@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from agentctl.acp.framing import LineSplitter, TooLong
@@ -106,7 +107,16 @@ def _finite(text: str) -> float | None:
 
 
 # JSON knows no NaN or Infinity: read as null, or our own log would not be JSON either.
-_decode = json.JSONDecoder(parse_constant=lambda _name: None, parse_float=_finite).decode
+_decoder = json.JSONDecoder(parse_constant=lambda _name: None, parse_float=_finite)
+
+
+def _decoded(text: str) -> Any:
+    """``JSONDecoder.decode`` looks for white space around the value, which takes as long as a short frame itself."""
+    try:
+        value, end = _decoder.raw_decode(text)
+    except ValueError:
+        return _decoder.decode(text)
+    return value if end == len(text) else _decoder.decode(text)
 
 
 class _Garbage(Exception):
@@ -119,7 +129,7 @@ class _Garbage(Exception):
 
 def _parse(line: bytes) -> Json:
     try:
-        frame: Any = _decode(line.decode())
+        frame = _decoded(line.decode())
     except UnicodeDecodeError as e:
         raise _Garbage("not_utf8") from e
     except (ValueError, RecursionError) as e:  # RecursionError: 100,000 opening brackets are a line, too
@@ -158,6 +168,8 @@ class Connection:
         self._running = False
         self._closed = False
         self._ended = False
+        self.shortcut: Callable[[bytes], bool] | None = None
+        """Is shown each line before anybody else; one that it takes is not parsed, and the handler does not hear it."""
         self.chunks_read = 0
         """Rises with all that comes in, whole lines or not."""
 
@@ -290,9 +302,12 @@ class Connection:
             self._reading = None
 
     def _dispatch(self, lines: list[bytes | TooLong]) -> None:
+        shortcut = self.shortcut
         for line in lines:
             if isinstance(line, TooLong):
                 self._handler.garbage(line.head, "line_too_long")
+            elif shortcut is not None and shortcut(line):
+                continue
             elif line and not line.isspace():
                 try:
                     self._dispatch_frame(_parse(line), line)

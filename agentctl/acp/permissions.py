@@ -8,9 +8,8 @@ leaves the request to a person.
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from agentctl.acp.shell import command_of, possible_commands, simple_commands
 
@@ -24,16 +23,14 @@ _PATH_KEYS = ("path", "file_path", "filePath", "abs_path", "absPath", "notebook_
 _URL_KEYS = ("url", "uri")
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """``rule`` says what decided: ``"mode:ask"``, ``"deny[0]"``, ``"allow[2]"``, ``"escalate[1]"``."""
 
     effect: Effect
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
+class _Subject(NamedTuple):
     """What a request touches. ``certain`` is false where the real command or path is not told."""
 
     kind: str

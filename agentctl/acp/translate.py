@@ -15,12 +15,15 @@ from agentctl.acp.drafts import Drafts
 from agentctl.acp.objects import object_of
 from agentctl.acp.session_config import SessionConfig
 from agentctl.acp.standing_items import StandingItems
+from agentctl.acp.text_run import TextRun
 from agentctl.acp.tool_items import ToolItems
 from agentctl.events import Draft
 
 Json = dict[str, Any]
 
 MAX_GARBAGE_BYTES = 64 * 1024
+_RUN_TRIES = 3
+"""A text with escapes begins no run; an agent whose first ones do not, writes no frame like the other."""
 _SHAPE_ERRORS = (KeyError, TypeError, AttributeError, ValueError, RecursionError)
 _TEXT_VARIANTS = {
     "agent_message_chunk": ("message", "assistant"),
@@ -80,10 +83,25 @@ class Translator:
         """Any notification: ``session/update`` goes to ``update``, others become ``agent.unparsed``."""
         method = frame["method"]
         if method == "session/update":
-            return self.update(frame.get("params"), line)
+            drafts = self.update(frame.get("params"), line)
+            if self._text is not None and self._text.tries and len(drafts) == 1:
+                self._text.try_run(frame, line, drafts[0])
+            return drafts
         self._out.begin(line)
         self._out.unparsed(f"unknown notification {method}", method, frame)
         return self._out.list
+
+    def more_text(self, line: bytes) -> Draft | None:
+        """The draft of a line that goes on with the agent's answer as the lines before it did; None for any other,
+        which has to be parsed."""
+        text = self._text
+        if text is None or text.run is None or self._out.replaying:
+            return None
+        piece = text.run.text(line)
+        if piece is None:
+            return None
+        text.add(piece)
+        return Draft("item.delta", text.delta(piece), raw=line)
 
     def update(self, params: Any, line: bytes | None) -> list[Draft]:
         """The params of a ``session/update``."""
@@ -198,10 +216,7 @@ class Translator:
             self._out.item("updated", text.item("in_progress"))
             return
         text.add(piece)
-        data = {"item_id": text.item_id, "delta": piece}
-        if native_id is not None:
-            data["native_item_id"] = native_id
-        self._out.emit("item.delta", data)
+        self._out.emit("item.delta", text.delta(piece))
 
     def _session_message(self, update: Json) -> None:
         text = _Text("", "session_message_chunk", update["messageId"])
@@ -257,13 +272,27 @@ class Translator:
 class _Text:
     """A message or reasoning item while its chunks arrive. A run of text chunks is one part."""
 
-    __slots__ = ("item_id", "native_id", "parts", "variant")
+    __slots__ = ("item_id", "native_id", "parts", "run", "tries", "variant")
 
     def __init__(self, item_id: str, variant: str, native_id: str | None) -> None:
         self.item_id = item_id
         self.variant = variant
         self.native_id = native_id
         self.parts: list[list[str] | Json] = []
+        self.run: TextRun | None = None
+        self.tries = _RUN_TRIES if variant == "agent_message_chunk" else 0
+
+    def try_run(self, frame: Json, line: bytes | None, draft: Draft) -> None:
+        """Whether what follows may be read as a run, after a frame that this item went on with."""
+        if line is not None and draft.type == "item.delta":
+            self.run = TextRun.of(line, frame, draft.data["delta"])
+            self.tries = 0 if self.run else self.tries - 1
+
+    def delta(self, piece: str) -> Json:
+        data = {"item_id": self.item_id, "delta": piece}
+        if self.native_id is not None:
+            data["native_item_id"] = self.native_id
+        return data
 
     def add(self, piece: str) -> None:
         if self.parts and isinstance(self.parts[-1], list):

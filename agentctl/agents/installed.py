@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
 from agentctl.agents.platform import agents_root
+from agentctl.frozen import frozen
 from agentctl.paths import StatePaths
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Installed:
     """One finished install under ``<state>/agents/<name>/<version>/``.
 

@@ -33,9 +33,10 @@ Top level
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, field, fields
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
+from agentctl.frozen import frozen
 from agentctl.model import PERMISSIONS
 from agentctl.wire import PermissionSetup
 
@@ -49,7 +50,7 @@ class RecipeError(ValueError):
     """A recipe file of ours is wrong: a defect of the package, never of the user's request."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Install:
     kind: InstallKind
     packages: tuple[str, ...] = ()
@@ -60,7 +61,7 @@ class Install:
     help: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Launch:
     argv: tuple[str, ...]
     env: dict[str, str] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class Launch:
     stop_grace_s: float = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Acp:
     client_meta: dict[str, Any] = field(default_factory=dict)
     session_meta: dict[str, Any] = field(default_factory=dict)
@@ -87,7 +88,7 @@ class Acp:
     replay_after_response: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class CredentialNeed:
     family: Family = "environment"
     variables: tuple[str, ...] = ()
@@ -98,7 +99,7 @@ class CredentialNeed:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class AgentRecipe:
     """One file of ``agents/*.toml``. ``name`` is the file's stem."""
 

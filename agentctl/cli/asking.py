@@ -53,9 +53,10 @@ class Requests:
     def feed(self, batch: Sequence[Event]) -> None:
         before = set(self.waiting)
         for event in batch:
-            if event.type in ("permission.requested", "question.requested"):
+            kind = event.body["type"]
+            if kind in ("permission.requested", "question.requested"):
                 self.waiting[words.request_id(event.data)] = event.data
-            elif event.type in ("permission.resolved", "question.resolved"):
+            elif kind in ("permission.resolved", "question.resolved"):
                 self.waiting.pop(words.request_id(event.data), None)
                 self.resolved(event.data)
         for request_id in self.waiting.keys() - before:

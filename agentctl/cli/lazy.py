@@ -11,6 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple, TypeVar, dataclass_transform, get_type_hints
 
 import typer
@@ -126,7 +127,7 @@ def options(cls: type[T]) -> type[T]:
 
 def _flattened(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` with every bundle replaced by its options, as Typer wants to see it."""
-    hints = get_type_hints(function, include_extras=True)
+    hints = _hints(function.__annotations__, function.__globals__)
     hints.pop("return", None)
     bundles = {k: v for k, v in hints.items() if getattr(v, "is_option_bundle", False)}
     plain = [p for k, p in inspect.signature(function).parameters.items() if k not in bundles]
@@ -146,6 +147,13 @@ def _flattened(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _hints(annotations: dict[str, Any], names: dict[str, Any]) -> dict[str, Any]:
+    """As ``get_type_hints``, which compiles every text: most of them are the name of something that is there."""
+    missing = {name: text for name, text in annotations.items() if text not in names}
+    evaluated = get_type_hints(SimpleNamespace(__annotations__=missing), names, include_extras=True) if missing else {}
+    return {name: evaluated[name] if name in missing else names[text] for name, text in annotations.items()}
+
+
 def _hear_warnings() -> None:
     """Have what is wrong with the configuration told, once, by whatever command reads it first."""
     from agentctl.cli.output import write_story
@@ -162,7 +170,7 @@ def _hear_warnings() -> None:
 
 
 def _parameters_of(bundle: type) -> list[inspect.Parameter]:
-    hints = get_type_hints(bundle, include_extras=True)
+    hints = _hints(bundle.__annotations__, vars(sys.modules[bundle.__module__]))
     return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(bundle, name), annotation=hints[name])
         for name in bundle.__annotations__

@@ -32,7 +32,7 @@ class SessionProcessesGroup(LazyGroup):
 class SessionsGroup(LazyGroup):
     table: ClassVar[dict[str, Entry]] = {
         "create": Entry("sessions", "create", "Create a session.", "Manage"),
-        "list": Entry("sessions", "list_", "List sessions, the latest first.", "Manage"),
+        "list": Entry("sessions_list", "list_", "List sessions, the latest first.", "Manage"),
         "get": Entry("sessions", "get", "Show one session and its live state.", "Manage"),
         "update": Entry("sessions", "update", "Rename a session, or change its labels and title.", "Manage"),
         "resume": Entry("sessions_wait", "resume", "Bring a sleeping session up before its next message.", "Manage"),

@@ -177,7 +177,7 @@ def write_json(value: Any) -> None:
 
 def write_lines(lines: Iterable[bytes]) -> None:
     """Write lines of JSON to stdout as they are, in one go. Raise as ``written``."""
-    block = b"".join(line + b"\n" for line in lines)
+    block = b"\n".join([*lines, b""])
     if is_terminal(sys.stdout):
         block = clean_json_line(block)
     with written():

@@ -174,14 +174,14 @@ def _either(choices: Any) -> str:
 def _static_kinds() -> dict[str, str]:
     """Kinds whose values the code knows."""
     from agentctl import schemas
-    from agentctl.cli import compute_options, sandboxes, sessions
+    from agentctl.cli import compute_options, sandboxes, sessions_list
     from agentctl.config import READERS
     from agentctl.providers.lookup import PROVIDERS
 
     return {
         "providers": _either(PROVIDERS),
         "networks": _either(compute_options.POLICIES),
-        "session_statuses": _either(sessions.STATUSES),
+        "session_statuses": _either(sessions_list.STATUSES),
         "sandbox_statuses": _either(sandboxes.STATUSES),
         "settings": _either(READERS),
         "schemas": _either(schemas.names()),

@@ -122,7 +122,7 @@ def list_(
 
 
 def _line(sandbox: Sandbox) -> tuple[str, ...]:
-    from agentctl.cli.sessions import age
+    from agentctl.cli.session_table import age
 
     now = time.time()
     expires = "" if sandbox.expires_at is None else f"in {_span(sandbox.expires_at - now)}"
@@ -131,7 +131,7 @@ def _line(sandbox: Sandbox) -> tuple[str, ...]:
 
 
 def _span(seconds: float) -> str:
-    from agentctl.cli.sessions import age
+    from agentctl.cli.session_table import age
 
     return age(max(seconds, 5)).removesuffix(" ago")
 

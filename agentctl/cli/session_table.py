@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from agentctl.cli.output import Output, is_terminal
 from agentctl.cli.plain_output import print_table
-from agentctl.cli.sessions import age
 from agentctl.cli.story import money
 
 if TYPE_CHECKING:
@@ -45,3 +44,11 @@ def _row(session: Session, in_line: int, now: float) -> tuple[str, ...]:
         session.title or "",
         session.id,
     )
+
+
+def age(seconds: float) -> str:
+    """How long ago, roughly."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return "just now" if seconds < 5 else f"{seconds:.0f} s ago"

@@ -1,4 +1,4 @@
-"""``agentctl sessions``: create, list, get, update, release, delete."""
+"""``agentctl sessions``: create, get, update, release, delete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from agentctl.cli.compute_options import ComputeOptions
 from agentctl.cli.confirm import IgnoreNotFound, confirm, missing_is_fine
 from agentctl.cli.lazy import examples
 from agentctl.cli.options import (
-    Labels,
     NoProvision,
     OutputOptions,
     PresetName,
@@ -37,12 +36,6 @@ from agentctl.ops.app import App
 if TYPE_CHECKING:
     from agentctl.cli.interrupts import Interrupts
     from agentctl.model import Session
-
-STATUSES = ("new", "starting", "idle", "busy", "waiting", "stalled", "paused", "hibernated", "dead")
-NEVER_IN_LINE = ("new", "idle")
-"""Sessions of these statuses have no message that waits to run."""
-
-NEWEST = 50
 
 
 @examples("""
@@ -110,62 +103,6 @@ def show_session(out: Output, session: Session) -> None:
         out.envelope(ops.to_json(session))
     else:
         write_text(f"{session.id if out.quiet else session.name}\n")
-
-
-@examples("""
-    agentctl sessions list
-    agentctl sessions list --label team=web --status busy --json
-    agentctl sessions list -q | xargs agentctl sessions delete --yes
-""")
-def list_(
-    output: OutputOptions,
-    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="Show at most so many.")] = NEWEST,
-    everything: Annotated[bool, typer.Option("--all", help="Show all.")] = False,
-    label: Labels = None,
-    status: Annotated[
-        list[str] | None, typer.Option("--status", metavar="STATUS", help="Only these statuses. Repeatable.")
-    ] = None,
-) -> int:
-    """List sessions, the latest first."""
-    from agentctl.ops import sessions as ops
-    from agentctl.ops import turns
-
-    out = output.output
-    wanted = [values.choice(s, STATUSES, "--status") for s in status or ()]
-    labels = values.pairs(label or (), "--label")
-
-    async def body(interrupts: Interrupts) -> None:
-        with App.open() as app:
-            found = await ops.listing(app, limit=None if everything else limit, labels=labels, statuses=wanted)
-            queued = {s.id: len(turns.in_line(app, s)) for s in found if s.status not in NEVER_IN_LINE}
-        _show_list(out, found, queued, cut=not everything and len(found) == limit)
-
-    return run_async(body)
-
-
-def _show_list(out: Output, found: list[Session], queued: dict[str, int], *, cut: bool) -> None:
-    from agentctl.ops import sessions as ops
-
-    if out.json:
-        out.envelope([{**ops.to_json(s), "queued": queued.get(s.id, 0)} for s in found])
-    elif out.quiet:
-        write_text("".join(f"{s.id}\n" for s in found))
-    elif not found:
-        out.story("There is no session. Create one with: agentctl sessions create NAME --agent mock")
-    else:
-        from agentctl.cli.session_table import print_sessions
-
-        print_sessions(out, found, queued)
-        if cut:
-            out.story(f"These are the newest {len(found)}; --all shows the rest.", "dim")
-
-
-def age(seconds: float) -> str:
-    """How long ago, roughly."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds // length:.0f} {unit} ago"
-    return "just now" if seconds < 5 else f"{seconds:.0f} s ago"
 
 
 @examples("""

@@ -16,7 +16,7 @@ from agentctl.cli.pager import paged
 from agentctl.cli.plain_output import print_fields, print_table
 from agentctl.cli.progress import watched
 from agentctl.cli.running import run_async
-from agentctl.cli.sessions import age
+from agentctl.cli.session_table import age
 from agentctl.cli.untrusted import one_line
 from agentctl.ops.app import App
 

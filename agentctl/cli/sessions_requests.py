@@ -15,7 +15,7 @@ from agentctl.cli.options import OutputOptions, RequestHook, SessionRef
 from agentctl.cli.output import Output, write_text
 from agentctl.cli.plain_output import print_table
 from agentctl.cli.running import run_async
-from agentctl.cli.sessions import age
+from agentctl.cli.session_table import age
 from agentctl.errors import RequestNotFound, UsageError
 from agentctl.ops.app import App
 

@@ -82,7 +82,7 @@ class JsonWatcher:
 
     def feed(self, batch: Sequence[Event]) -> None:
         if self._streams:
-            write_lines(event.line for event in batch)
+            write_lines([event.line for event in batch])
 
     def note(self, line: str, style: str = "") -> None:
         self._out.story(line, style)

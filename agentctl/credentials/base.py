@@ -7,9 +7,11 @@ import re
 import stat
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+from agentctl.frozen import frozen
 
 MAX_FILE_BYTES = 1024 * 1024
 _SECRET_KEY = re.compile(r"key|token|secret|password|authorization|^access$|^refresh$", re.IGNORECASE)
@@ -50,7 +52,7 @@ class Agent(Protocol):
     def credentials(self) -> Need: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Credentials:
     """What goes along into the sandbox.
 
@@ -106,7 +108,7 @@ def _string(literal: str) -> str:
         return literal.strip('"')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Credential:
     """One key or token of a model provider, wherever it was found.
 

@@ -15,10 +15,11 @@ import os
 import posixpath
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentctl import errors
+from agentctl.frozen import frozen
 from agentctl.ops import files as session_files
 from agentctl.ops.report import Report, silent
 
@@ -34,7 +35,7 @@ Progress = Callable[[int, int | None], None]
 _VOLUME = "volume"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Where:
     """One side of a copy. ``name`` is a session or a volume; ``""`` on the host. ``provider`` is the volume's, where
     the name alone does not tell which one is meant."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from agentctl import errors
+from agentctl.frozen import frozen
 
 if TYPE_CHECKING:
     from agentctl.ops.app import App
@@ -20,7 +21,7 @@ Status = Literal["ok", "info", "warning", "error"]
 CHECK_TIMEOUT_S = 20.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Finding:
     """``info`` is something that is not there and need not be. ``fix`` is what helps; ``fixable`` what --fix does."""
 

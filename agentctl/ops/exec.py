@@ -5,9 +5,10 @@ from __future__ import annotations
 import posixpath
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
+from agentctl.frozen import frozen
 from agentctl.model import Session
 from agentctl.ops import launch, reach
 from agentctl.ops.own import Ref, find
@@ -26,7 +27,7 @@ SHELL = '[ -x "$SHELL" ] || SHELL=$(command -v bash || command -v sh); export SH
 """The user's shell where the sandbox has it, else bash, else sh."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Command:
     """What to run. ``cwd`` is below the session's directory unless it is absolute; ``env`` comes on top of the
     session's. ``terminal`` is ``(rows, columns)`` when it is to have one. ``attach`` says
@@ -42,7 +43,7 @@ class Command:
     terminal: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Started:
     """A command that runs, or has run under this id already: ``info`` is its ProcessInfo."""
 

@@ -11,10 +11,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentctl import errors
+from agentctl.frozen import frozen
 from agentctl.model import Sandbox, Session
 from agentctl.ops import reach, sandbox_up
 from agentctl.ops.elsewhere import is_elsewhere
@@ -35,7 +36,7 @@ LOOK_TIMEOUT_S = 120.0
 Action = Literal["would delete", "deleted", "skipped", "failed", "kept"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Orphan:
     """One that was found and what became of it; ``reason`` says why it was skipped or failed. ``kept`` is a volume,
     which goes only when volumes are asked for. ``size_bytes`` is what it takes on the disk, None where nobody tells."""
@@ -55,7 +56,7 @@ class Orphan:
     size_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Sweep:
     """What to look for. ``providers`` empty: all that this state directory uses or that can be used now."""
 

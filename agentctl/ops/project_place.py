@@ -10,11 +10,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentctl.errors import UsageError
+from agentctl.frozen import frozen
 from agentctl.providers.trees import make_private_directory, remove_tree, write_private
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Kept:
     """``base`` is the tree that changes are told against, None while nothing was copied yet; ``links`` its submodules.
     ``pulled`` is the tree that was brought back last. Of a worktree: its ``branch``, the commit that it ``start``ed

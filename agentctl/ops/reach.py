@@ -12,11 +12,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agentctl import errors
-from agentctl.model import Lease, Session
+from agentctl.frozen import frozen
+from agentctl.model import WITHOUT_AGENT, Lease, Session
 from agentctl.ops import launch, mirror, provision, services
 from agentctl.ops.elsewhere import require_here
 from agentctl.ops.own import is_own
@@ -48,11 +49,8 @@ ASK_AGAIN_S = 3.0
 LEAVE_TIMEOUT_S = 15.0
 GONE_POLL_S = 0.01
 
-WITHOUT_AGENT = ("new", "hibernated")
-"""What a session's row says while no agent is to be expected, even where its sandbox lives."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Link:
     """A living session: its row, a client to its supervisor, and the supervisor's snapshot of it."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from agentctl import errors, events
+from agentctl.frozen import frozen
 from agentctl.model import Context, Outcome
 
 Json = dict[str, Any]
@@ -22,7 +23,7 @@ _EXIT_CODES: dict[str, int] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Result:
     """``text`` is the agent's last message of the turn. ``denied`` lists rejected requests, ``pending`` the ids of
     requests that still wait. ``usage`` and ``cost`` are null where the agent reported none. ``interrupted`` are the ids
@@ -99,8 +100,20 @@ class Fold:
 
     def feed(self, batch: Iterable[events.Event]) -> None:
         for event in batch:
-            if turn_of(event) == self.turn_id and self.ended is None and event.type != "turn.queued":
+            if event.body["type"] == "item.delta":
+                self._feed_delta(event.sequence, event.body)
+            elif turn_of(event) == self.turn_id and self.ended is None and event.type != "turn.queued":
                 self._feed(event)
+
+    def _feed_delta(self, sequence: int, body: Json) -> None:
+        """What most events are, and so without what the others need."""
+        if body.get("turn_id") != self.turn_id or self.ended is not None:
+            return
+        self.first_sequence = self.first_sequence or sequence
+        self.last_sequence = sequence
+        data = body["data"]
+        if data["item_id"] == self._open_item:
+            self._begun.append(data["delta"])
 
     def _feed(self, event: events.Event) -> None:
         self.first_sequence = self.first_sequence or event.sequence
@@ -110,9 +123,6 @@ class Fold:
             case "item.started":
                 if _is_answer(data["item"]):
                     self._open_item, self._begun = data["item"]["item_id"], []
-            case "item.delta":
-                if data["item_id"] == self._open_item:
-                    self._begun.append(data["delta"])
             case "item.completed":
                 if _is_answer(data["item"]):
                     self._text = events.text_of(data["item"]) or self._text
@@ -151,10 +161,11 @@ def result_of(turn_id: str, end: Json, text: str = "", pending: Sequence[str] = 
 
 def turn_of(event: events.Event) -> str | None:
     """The turn that an event is about: one in line may be told of while another runs."""
-    if event.type.startswith("turn."):
-        turn_id: str | None = event.data.get("turn_id", event.turn_id)
-        return turn_id
-    return event.turn_id
+    body = event.body
+    turn_id: str | None = body.get("turn_id")
+    if body["type"].startswith("turn."):
+        return body["data"].get("turn_id", turn_id)  # type: ignore[no-any-return]  # a text, as above
+    return turn_id
 
 
 def _is_answer(item: Json) -> bool:

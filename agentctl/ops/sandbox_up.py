@@ -113,8 +113,10 @@ async def _told_stopped(app: App, sandbox: Sandbox, lease: Lease) -> Sandbox:
 
 
 async def _cleared(app: App, sandbox: Sandbox, lease: Lease) -> Sandbox:
-    """The row of a sandbox of which there is nothing any more."""
-    await clear_away(app, sandbox)
+    """The row of a sandbox of which there is nothing any more. Who has its first lease need not search: nobody can have
+    made anything of it."""
+    if lease.fencing > 1:
+        await clear_away(app, sandbox)
     return app.store.change_sandbox(sandbox, lease=lease, handle={}, fencing=lease.fencing)
 
 

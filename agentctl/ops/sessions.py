@@ -10,9 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from agentctl import errors, ids
 from agentctl.model import Session, SessionSpec
-from agentctl.ops import images, launch, mirror, provision, reach, secrets, session_end, session_spec, user_agents
+from agentctl.ops import (
+    images,
+    launch,
+    mirror,
+    provision,
+    reach,
+    secrets,
+    session_end,
+    session_list,
+    session_spec,
+    user_agents,
+)
 from agentctl.ops.elsewhere import is_elsewhere
 from agentctl.ops.report import Report, silent
+from agentctl.ops.session_list import to_json as to_json
 
 if TYPE_CHECKING:
     from agentctl.ops.app import App
@@ -132,14 +144,13 @@ async def listing(
     statuses: Sequence[str] = (),
 ) -> list[Session]:
     """Newest activity first, each with the status it has now."""
-    sessions = app.store.sessions(limit=None if statuses else limit, labels=labels)
-    sessions = [await _refreshed(app, s) if s.sandbox_id else s for s in sessions]
-    return [s for s in sessions if not statuses or s.status in statuses][:limit]
+    found = session_list.stored(app, limit=limit, labels=labels, statuses=statuses)
+    return session_list.chosen([await _refreshed(app, s) for s in found], limit=limit, statuses=statuses)
 
 
 async def _refreshed(app: App, session: Session) -> Session:
     """The stored status may be older than the sandbox: a turn went on without us, or the sandbox is gone."""
-    if session.sandbox_id is None or session.status in reach.WITHOUT_AGENT or is_elsewhere(app, session):
+    if session.sandbox_id is None or not session_list.may_have_changed(app, session):
         return session
     sandbox = app.store.sandbox(session.sandbox_id)
     if sandbox is None:
@@ -178,52 +189,6 @@ async def details(app: App, ref: str) -> Json:
             except (errors.SupervisorUnreachable, errors.SessionNotFound):
                 live = None
     return {**to_json(session), "live": live}
-
-
-def to_json(session: Session) -> Json:
-    """The session as ``--json`` shows it: the values of ``--env`` are the user's own and stay unsaid."""
-    spec = session.spec
-    return {
-        "id": session.id,
-        "name": session.name,
-        "title": session.title,
-        "agent": spec.agent,
-        "agent_command": list(spec.agent_command) if spec.agent_command else None,
-        "provider": spec.provider,
-        "status": session.status,
-        "model": spec.model,
-        "mode": spec.mode,
-        "thought_level": spec.thought_level,
-        "options": spec.options,
-        "permissions": spec.permissions,
-        "cwd": spec.cwd,
-        "root": spec.root,
-        "sandbox": spec.sandbox,
-        "volume": spec.volume,
-        "workspace": spec.workspace,
-        "env": sorted(spec.env),
-        "secrets": [{"name": secret["name"], "from": secret["from"]} for secret in spec.secrets],
-        "mcp_servers": [server["name"] for server in spec.mcp_servers],
-        "skills": [skill["source"] for skill in spec.skills],
-        "files": [file["target"] for file in spec.files],
-        "pre_start": list(spec.pre_start),
-        "user_agent": spec.user_agent,
-        "clones": list(spec.clones),
-        "copies": list(spec.copies),
-        "project": spec.project,
-        "labels": spec.labels,
-        "origin": spec.origin,
-        "native_session_id": session.native_session_id,
-        "sandbox_id": session.sandbox_id,
-        "place": session.place or None,
-        "last_sequence": session.last_sequence,
-        "last_turn_id": session.last_turn_id,
-        "last_outcome": session.last_outcome,
-        "usage": session.usage,
-        "cost": session.cost,
-        "created_at": session.created_at,
-        "updated_at": session.updated_at,
-    }
 
 
 def update(

@@ -7,11 +7,11 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentctl import errors
 from agentctl.events import Event
+from agentctl.frozen import frozen
 from agentctl.model import Session
 from agentctl.ops import known_options, mirror, reach
 from agentctl.ops.result import Fold, Result, turn_of
@@ -28,7 +28,7 @@ LEAVE_S = 20.0
 GONE_POLL_S = 0.02
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Start:
     """Where a stream begins to read: after event ``offset``. ``sent_as`` is what the turn was when it was sent;
     ``position`` its place in line then, None when it was not in line. ``goes_on_from`` are the cut-off turns that this
@@ -141,7 +141,7 @@ class TurnStream:
         self._offset = batch[-1].sequence
         began = self._fold.first_sequence is not None
         self._fold.feed(batch)
-        about_turns = [e for e in batch if e.type.startswith("turn.")]
+        about_turns = [event for event in batch if event.body["type"].startswith("turn.")]
         if began and not about_turns:
             return batch
         if self._fold.first_sequence is not None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentctl import errors, ids
 from agentctl.events import Event
+from agentctl.frozen import frozen
 from agentctl.model import OnInterrupt, Request, Session, Turn
 from agentctl.ops import mirror, reach
 from agentctl.ops.elsewhere import is_elsewhere
@@ -25,7 +25,7 @@ WhenBusy = Literal["fail", "queue", "interrupt"]
 _WAS_SENT: Json = {"status": "ended"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Message:
     """What a user sends. ``attachments`` are ACP content blocks; ``turn_id`` is the idempotency key, made up when None.
 

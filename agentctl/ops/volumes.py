@@ -7,11 +7,12 @@ A volume that somebody removed behind our back is ``missing``, and can be forgot
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from agentctl import errors, ids
+from agentctl.frozen import frozen
 from agentctl.ops import provenance
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Users:
     """Those that have their HOME and their log on a volume: sessions, and sandboxes of their own."""
 

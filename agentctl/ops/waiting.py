@@ -6,10 +6,11 @@ Nobody polls: the session's own events wake the one who waits, and the superviso
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentctl import errors
+from agentctl.frozen import frozen
 from agentctl.model import Outcome, Session
 from agentctl.ops import mirror, reach
 
@@ -24,7 +25,7 @@ SNAPSHOT_TIMEOUT_S = 15.0
 _TELLING = ("turn.", "permission.", "question.", "sandbox.", "session.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Waited:
     """What came of it. ``turn_id`` and ``outcome`` are of the turn that was waited for, ``requests`` the ids of those
     that wait now. ``error`` is why it will not come to be any more, None when it is so."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from agentctl.compute import Compute
+from agentctl.frozen import frozen
 from agentctl.model import Volume
 from agentctl.wire import SANDBOX_ENV, Boot
 
@@ -25,7 +26,7 @@ Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
 """Opens one byte stream to the supervisor; raises ``SupervisorUnreachable``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Endpoint:
     """A door to a supervisor: how to open a stream, and the headers each request needs besides the token; a ``Host``
     among them goes before ours. ``renew`` gives the door as it is now, for one that somebody else keeps and may change:
@@ -36,7 +37,7 @@ class Endpoint:
     renew: Callable[[], Awaitable[Endpoint]] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Layout:
     """Where a sandbox that has files of its own finds the interpreter (a path, or a name on PATH), the bundle and the
     agents."""
@@ -46,7 +47,7 @@ class Layout:
     agents: str = "/opt/agentctl/agents"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Capabilities:
     """What the provider has. ``boundary`` is what separates agent and supervisor: ``none``, ``uid`` or ``vm``.
 
@@ -67,7 +68,7 @@ class Capabilities:
     """Whether it is a ``StartingProvider``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FilesDoor:
     """A supervisor that has the files of a volume at ``root``, is confined to them, and has nothing else."""
 
@@ -104,7 +105,7 @@ def unheard(problem: str, last: int, reaches: int) -> None:
     """The ``Damaged`` that nobody hears."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SandboxSpec:
     """``home`` is the volume-relative directory mounted as the agent's HOME: ``agents/<session>/home`` or
     ``workspaces/<name>``; ``log`` likewise for the session's log: ``agents/<session>/log``. ``boot`` has everything but
@@ -144,7 +145,7 @@ def sandbox_environment(sandbox_id: str, home: str, tmp: str) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class SandboxState:
     """What the backend itself says of a sandbox; never read from the store."""
 
@@ -153,7 +154,7 @@ class SandboxState:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Found:
     """A sandbox found by its labels. ``handle`` works in every other call of the provider."""
 
@@ -229,7 +230,7 @@ class Provider(Protocol):
         """Delete ``workspaces/<name>`` and all in it, however its modes are. Removing a missing one succeeds."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Machine:
     """What programs have to be made for to run in a sandbox: ``platform`` as npm names it (``linux-x64-musl``), and
     where the Node on its PATH lies, if there is one. ``image`` is what it is told to users as."""
@@ -263,7 +264,7 @@ class ImageProvider(Provider, Protocol):
         """Build the image that sandboxes are made from when none is named. On any error there is none of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RuntimeBuild:
     """How to build the default image; None is what agentctl would take. ``ca_bundle`` is a PEM file of this host.
     ``arguments`` are the provider's own; ``afresh``: with newer bases and packages, where there are any."""
@@ -274,7 +275,7 @@ class RuntimeBuild:
     afresh: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class RuntimeImage:
     """``id`` is the backend's, None where images have only names."""
 

@@ -28,6 +28,7 @@ _OWN_FILES = (
     "__init__.py",
     "errors.py",
     "events.py",
+    "frozen.py",
     "ids.py",
     "wire.py",
     "providers/bundle_entry.py",

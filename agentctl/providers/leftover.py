@@ -7,9 +7,9 @@ Whether something is wanted is not the provider's to say: the store, the supervi
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from agentctl.frozen import frozen
 from agentctl.model import Volume
 
 Kind = Literal["sandbox", "helper", "network", "processes", "socket", "volume"]
@@ -25,7 +25,7 @@ fails. It has no quotes, as it goes through shells."""
 Status = Literal["running", "paused", "stopped", "failed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Leftover:
     """``id`` is the backend's own name for it; with ``handle`` the provider finds it again; that of a sandbox works in
     every call of ``Provider``, and a volume's has all that its ``Volume`` has. ``labels`` are those of ``SandboxSpec``,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict
 
 from agentctl import model
+from agentctl.frozen import frozen
 from agentctl.model import Context, Outcome, Permissions, ProjectMode, SessionStatus
 from agentctl.schemas.common import Cost, Error, Result, TurnSummary, UsageOfTurns
 from agentctl.schemas.events import Event, Item, PermissionResolved, QuestionResolved
@@ -155,7 +155,7 @@ class Waited(_For):
     requests: list[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Request(model.Request):
     session: str
 

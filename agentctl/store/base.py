@@ -102,6 +102,10 @@ class Store(Protocol):
     def turns(self, session_id: str, *, open_only: bool = False) -> list[Turn]:
         """Oldest first; ``open_only`` those that have not ended, at the cost of those."""
 
+    def sessions_in_line(self) -> set[str]:
+        """The ids of the sessions with a turn that is queued."""
+        ...
+
     def put_request(self, request: Request) -> None:
         """Insert or replace by (session, id)."""
 

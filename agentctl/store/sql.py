@@ -184,6 +184,10 @@ class SqlStore(SandboxRows):
         sql = select(Turn, f"WHERE session_id = ? {which} ORDER BY created_at, rowid")
         return [decode(Turn, row) for row in self._database.rows(sql, (session_id,))]
 
+    def sessions_in_line(self) -> set[str]:
+        sql = "SELECT DISTINCT session_id FROM turns WHERE status = 'queued'"  # needs nothing but an index
+        return {row[0] for row in self._database.rows(sql)}
+
     def put_request(self, request: Request) -> None:
         self._put_in_session(request, request.session_id)
 

@@ -11,7 +11,6 @@ that group; the threads that do the work of the file API are not.
 
 from __future__ import annotations
 
-import ctypes
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,8 @@ _MISSING = "Cannot act for user {}: the capabilities SETUID and SETGID are missi
 def act_for(uid: int, gid: int) -> None:
     """Do file work as this user from now on, in this thread and in all that it starts. Raise ``PermissionError`` when
     the system does not let us."""
+    import ctypes  # here, since a supervisor that acts for nobody should not listen 2 ms later
+
     os.setgroups([0])
     libc = ctypes.CDLL(None)
     for become, wanted in ((libc.setfsgid, gid), (libc.setfsuid, uid)):
@@ -44,6 +45,8 @@ def worker_threads() -> ThreadPoolExecutor:
 
 
 def _leave_group() -> Callable[[], None]:
+    import ctypes
+
     libc = ctypes.CDLL(None)
     number = _SETGROUPS.get(os.uname().machine)
 

@@ -45,6 +45,8 @@ class Server(uvicorn.Server):
                 ws_max_size=MAX_FRAME_BYTES,
                 ws_per_message_deflate=False,
                 lifespan="off",
+                interface="asgi3",
+                proxy_headers=False,
                 log_config=None,
                 access_log=False,
                 server_header=False,

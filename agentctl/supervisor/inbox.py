@@ -47,6 +47,7 @@ class Inbox:
     def attach(self, connection: Connection) -> None:
         """What comes in now comes from here. An agent may ask before it has answered ``initialize``."""
         self._connection = connection
+        connection.shortcut = self._more_text
 
     def respond(self, rpc_id: Any, result: Json) -> None:
         """Answer a request of the agent."""
@@ -84,6 +85,15 @@ class Inbox:
         self._drafts += drafts
         if frame["method"] == "session/update":
             session.turns.note(frame.get("params"), drafts)
+
+    def _more_text(self, line: bytes) -> bool:
+        """Most of what an agent says is a bit more of the text before: that need not be parsed."""
+        draft = self._session.translator.more_text(line)
+        if draft is None:
+            return False
+        self._drafts.append(draft)
+        self._session.turns.note_text(draft.data["delta"])
+        return True
 
     def request(self, frame: Json, line: bytes) -> None:
         session, method, params = self._session, frame["method"], frame.get("params")

@@ -25,6 +25,7 @@ def live(boot_line: bytes, listener: socket.socket) -> None:
         agent_user.start_all_as(boot.agent_uid, boot.agent_gid)
     if boot.cgroup:
         join_cgroup(boot.cgroup)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # else asyncio takes it, too, and we take it from there at some cost
     asyncio.run(_serve(boot, listener))
 
 

@@ -18,7 +18,7 @@ _DENIED_HINT = "Allow it beforehand with --permissions or --policy, or let denia
 EndedBy = Literal["user", "timeout", "stall"]
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, repr=False, kw_only=True)  # what it has not need not be compiled at every start
 class TurnFacts:
     """``ended_by`` is who asked for the end (None: the agent ended by itself). ``denied`` has one entry per rejected
     request with ``by``: ``policy``, ``timeout`` (nobody answered, also when the turn's own time ran out) or ``user``.

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agentctl.supervisor import process_table
 from agentctl.wire import SANDBOX_ENV
@@ -22,8 +22,7 @@ _ROUNDS = 20
 _EXEC_PAUSES_S = (0.001, 0.004)
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessIdentity:
+class ProcessIdentity(NamedTuple):
     """A process that can never be mistaken for a later one with the same pid."""
 
     pid: int
@@ -204,6 +203,9 @@ class OrphanReaper:
 
     def collect(self) -> list[int]:
         """Reap the orphans that have waited long enough; return their pids."""
+        if not _has_dead_children():
+            self._seen = {}
+            return []
         now = time.monotonic()
         own = os.getpid()
         zombies = [_identity(row) for row in process_table.rows() if row.parent == own and row.dead]
@@ -221,6 +223,16 @@ class OrphanReaper:
         self.collect()
         if self._seen:
             self._schedule()
+
+
+def _has_dead_children() -> bool:
+    """Whether it is worth looking at every process for them: the kernel tells at once that there are none."""
+    if not hasattr(os, "waitid"):
+        return True
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def reap(pid: int) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from agentctl import errors
 from agentctl.acp import permissions
@@ -24,7 +24,7 @@ REPLIES: tuple[Reply, ...] = ("once", "always", "reject")
 _STATUS: dict[Reply, str] = {"once": "accept", "always": "accept_for_session", "reject": "reject"}
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)  # what it has not need not be compiled at every start
 class Pending:
     """An open request. ``rpc_id`` is the agent's; ``data`` that of its ``*.requested`` event."""
 
@@ -36,8 +36,7 @@ class Pending:
     timer: asyncio.TimerHandle | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(NamedTuple):
     """Under which terms requests are answered now. ``wait_s`` None waits as long as the turn may last."""
 
     mode: str

@@ -16,7 +16,7 @@ import threading
 from importlib import import_module
 from typing import Any
 
-from agentctl.supervisor import agent_user, process_table
+from agentctl.supervisor import agent_user, late_modules, process_table
 
 Json = dict[str, Any]
 _IMPATIENT_S = 0.0005
@@ -26,6 +26,7 @@ _BACKLOG = 128
 
 
 def main() -> int:
+    late_modules.begin()
     imports = threading.Thread(target=_import_all, name="imports")
     imports.start()
     try:
@@ -60,6 +61,7 @@ def _import_all() -> None:
         for name in ("life", "http_server"):
             import_module(f"agentctl.supervisor.{name}")
     finally:
+        late_modules.end()
         gc.freeze()
         gc.enable()
         sys.setswitchinterval(patient_s)

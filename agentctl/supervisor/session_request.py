@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)  # what it has not need not be compiled at every start
 class SessionRequest:
     """Mutable: ``set-mode`` and its like are kept here, so that a restarted agent is set up the same way. ``queued``
     are Messages of ``wire.py``."""

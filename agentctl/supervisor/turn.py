@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from agentctl import errors, ids
+from agentctl.frozen import frozen
 from agentctl.supervisor.log.records import without_surrogates
 from agentctl.supervisor.outcome import EndedBy, TurnFacts
 from agentctl.supervisor.session_request import on_lost_of
@@ -17,11 +18,9 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 WhenBusy = Literal["fail", "queue", "interrupt"]
-CANCEL_GRACE_S = 5.0
-"""How long an agent may take to answer its prompt after session/cancel, before it is killed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Message:
     """What a caller sends. ``blocks`` are the ACP content blocks of the prompt. ``stall_timeout_s`` None is the
     session's, 0 never."""

@@ -12,7 +12,7 @@ from agentctl.supervisor import settings
 from agentctl.supervisor.outcome import EndedBy, judge
 from agentctl.supervisor.stall_watch import StallWatch
 from agentctl.supervisor.transcript import replay_block
-from agentctl.supervisor.turn import CANCEL_GRACE_S, Message, Turn
+from agentctl.supervisor.turn import Message, Turn
 from agentctl.supervisor.turn_queue import CUT_OFF, TurnQueue
 
 if TYPE_CHECKING:
@@ -183,6 +183,11 @@ class Turns:
                 facts.thread_status = (codex.get("threadStatus") or {}).get("type", facts.thread_status)
                 facts.thread_error = codex.get("error", facts.thread_error)
 
+    def note_text(self, piece: str) -> None:
+        """The same for a piece of the agent's answer."""
+        if self.running is not None:
+            self.running.facts.said_text.append(piece)
+
     def answered(self, result: Any) -> None:
         """The prompt's answer was read: the turn ends here and now, since what follows is outside of it.
 
@@ -286,4 +291,4 @@ class Turns:
         session.desk.cancel_all()
         if session.agent is not None:
             session.agent.client.cancel()
-        turn.after(CANCEL_GRACE_S, session.kill_agent)
+        turn.after(session.recipe.cancel_grace_s, session.kill_agent)

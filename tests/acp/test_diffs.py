@@ -60,9 +60,9 @@ def test_a_new_file_comes_from_nowhere():
 
 def test_a_small_change_in_a_huge_file_is_a_small_diff():
     old = "".join(f"{n}\n" for n in range(200_000))
-    start = time.perf_counter()
+    start = time.process_time()
     diff, cut = unified_diff("/f", old, old.replace("\n100000\n", "\nchanged\n"))
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert not cut
     assert len(diff.splitlines()) == 11
 
@@ -70,9 +70,9 @@ def test_a_small_change_in_a_huge_file_is_a_small_diff():
 @pytest.mark.parametrize("lines", [3000, 400_000])
 def test_a_diff_too_big_to_compare_is_bounded_and_says_so(lines):
     old, new = "x\ny\n" * lines, "y\nz\n" * lines
-    start = time.perf_counter()
+    start = time.process_time()
     part = file_ref("/f", old, new[:-2])
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert len(part["diff"]) <= 256 * 1024
     assert part["truncated"]
 

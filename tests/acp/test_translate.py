@@ -596,7 +596,7 @@ def test_two_thousand_chunks_are_translated_in_a_blink():
 
 def _seconds(line):
     translator = Translator()
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(2000):
         translator.notification(json.loads(line), line)
-    return time.perf_counter() - start
+    return time.process_time() - start

@@ -32,8 +32,11 @@ def leftovers(paths, name="pi"):
     return [entry.name for entry in (paths.agents / name).iterdir() if entry.name.startswith(".tmp")]
 
 
-async def test_an_install_has_exactly_the_pinned_packages_and_their_hashes(paths, registry, new_node):
-    done = await install(paths, "pi", registry=registry.url)
+async def test_an_install_has_exactly_the_pinned_packages_and_their_hashes_and_tells_its_bytes(
+    paths, registry, tmp_path, new_node
+):
+    seen: list[tuple[str, int | None, int | None]] = []
+    done = await install(paths, "pi", registry=registry.url, progress=lambda *args: seen.append(args))
     assert installed(paths, "pi") == done
     assert done.version == recipes.load("pi").version
     assert done.packages == {"pi-acp": "0.0.34", "@earendil-works/pi-coding-agent": "0.87.1"}
@@ -43,9 +46,10 @@ async def test_an_install_has_exactly_the_pinned_packages_and_their_hashes(paths
     assert done.path == paths.agents / "pi" / "0.0.34"
     assert leftovers(paths) == []
 
+    assert seen[0][0] == "pi 0.0.34"
+    assert seen[0][2] == recipes.load("pi").install.size_mb * 1_000_000
+    assert seen[-1] == ("pi 0.0.34", done.size_bytes, done.size_bytes)
 
-async def test_an_installed_agent_is_resolved_into_a_command(paths, registry, tmp_path, new_node):
-    done = await install(paths, "pi", registry=registry.url)
     wired = recipes.to_wire(
         recipes.load("pi"), installed=done, runtime=tmp_path, python=sys.executable, permissions="allow"
     )
@@ -53,13 +57,9 @@ async def test_an_installed_agent_is_resolved_into_a_command(paths, registry, tm
     assert wired.path == (str(done.modules / ".bin"), str(new_node.parent))
 
 
-async def test_installing_again_changes_nothing_and_needs_no_network(paths, registry):
+async def test_installing_again_changes_nothing_and_needs_no_network_unless_it_is_to_install_anew(paths, registry):
     first = await install(paths, "pi", registry=registry.url)
     assert await install(paths, "pi", registry="http://127.0.0.1:9/") == first
-
-
-async def test_reinstall_installs_anew(paths, registry):
-    first = await install(paths, "pi", registry=registry.url)
     (first.modules / "pi-acp/dist/index.js").unlink()
     second = await install(paths, "pi", registry=registry.url, reinstall=True)
     assert (second.modules / "pi-acp/dist/index.js").exists()
@@ -121,14 +121,6 @@ async def test_a_cancelled_install_ends_npm_and_leaves_nothing(paths, registry):
     assert leftovers(paths) == []
 
 
-async def test_progress_tells_bytes_and_what_to_expect(paths, registry):
-    seen: list[tuple[str, int | None, int | None]] = []
-    done = await install(paths, "pi", registry=registry.url, progress=lambda *args: seen.append(args))
-    assert seen[0][0] == "pi 0.0.34"
-    assert seen[0][2] == recipes.load("pi").install.size_mb * 1_000_000
-    assert seen[-1] == ("pi 0.0.34", done.size_bytes, done.size_bytes)
-
-
 async def test_a_registry_without_the_package_is_said_with_npms_words(paths, registry):
     registry.packages.clear()
     with pytest.raises(InstallFailed) as failure:
@@ -176,7 +168,9 @@ async def test_a_password_in_the_registrys_address_is_not_repeated(paths, progra
     assert "reg.example" in failure.value.message
 
 
-async def test_an_old_machine_gets_our_own_node_and_keeps_it(paths, registry, program, new_node):
+async def test_an_old_machine_gets_our_own_node_and_keeps_it_where_the_state_directory_is_moved(
+    paths, registry, program, new_node, tmp_path
+):
     new_node.write_text(new_node.read_text().replace("v99.0.0", "v18.1.0"))
     done = await install(paths, "pi", registry=registry.url)
     assert done.node == node.own_node(paths).path
@@ -185,10 +179,6 @@ async def test_an_old_machine_gets_our_own_node_and_keeps_it(paths, registry, pr
     await node.ensure_node(paths, "22.0.0", registry=registry.url, progress=lambda *_: None)
     assert registry.tarballs == count
 
-
-async def test_a_moved_state_directory_still_finds_its_node(paths, registry, new_node, tmp_path):
-    new_node.write_text(new_node.read_text().replace("v99.0.0", "v18.1.0"))
-    await install(paths, "pi", registry=registry.url)
     paths.root.rename(tmp_path / "moved")
     moved = type(paths)(tmp_path / "moved")
     found = installed(moved, "pi")
@@ -203,7 +193,9 @@ async def test_a_node_package_without_a_node_is_refused(paths, registry, new_nod
         await install(paths, "pi", registry=registry.url)
 
 
-async def test_a_node_that_vanished_is_installed_again(paths, registry, new_node):
+async def test_a_node_that_vanished_is_installed_again_and_goes_with_every_version_that_needed_it(
+    paths, registry, new_node
+):
     new_node.write_text(new_node.read_text().replace("v99.0.0", "v18.1.0"))
     done = await install(paths, "pi", registry=registry.url)
     shutil.rmtree(paths.agents / "node")
@@ -213,11 +205,7 @@ async def test_a_node_that_vanished_is_installed_again(paths, registry, new_node
     assert again.node is not None
     assert again.node.exists()
 
-
-async def test_uninstall_removes_every_version_and_the_node_nobody_needs(paths, registry, new_node):
-    new_node.write_text(new_node.read_text().replace("v99.0.0", "v18.1.0"))
-    done = await install(paths, "pi", registry=registry.url)
-    shutil.copytree(done.path, done.path.with_name("0.0.33"))
+    shutil.copytree(again.path, again.path.with_name("0.0.33"))
     assert await uninstall(paths, "pi") == ["0.0.33", "0.0.34"]
     assert installed(paths, "pi") is None
     assert not (paths.agents / "node").exists()

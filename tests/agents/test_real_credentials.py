@@ -16,7 +16,7 @@ from tests.model_server import ModelServer
 from tests.model_server.agents_env import setup_for
 from tests.real.raw_acp import raw_agent
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -27,7 +27,8 @@ def model_server() -> Iterator[ModelServer]:
 
 @pytest.fixture
 def answer_of(tmp_path):
-    """Start the agent of a user with this environment and these files, and return what it says."""
+    """Start the agent of a user with this environment and these files, see that it is the one of our recipe, and
+    return what it says."""
     user, home, project = (tmp_path / name for name in ("user", "home", "project"))
     for directory in (user, home, project):
         directory.mkdir()
@@ -45,6 +46,7 @@ def answer_of(tmp_path):
         base = {"HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "TERM": "dumb"}
         environment = agent_environment(base | given.env, wired, wired.permissions["allow"], {})
         async with raw_agent(list(wired.argv), environment, project) as agent:
+            assert agent.info["version"] == recipe.version
             session = await agent.new_session(project)
             await agent.prompt(session, "[[say:hello]]")
             return agent.text()

@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 TOO_WIDE = 1.35
 """A median that far above its minimum says that the machine was busy: measure more."""
 
-MOST_BATCHES = 4
+MOST_BATCHES = 2
 
 
 class Sample(NamedTuple):

@@ -23,7 +23,7 @@ from tests.bench.samples import interleave
 from tests.bench.workshop import Workshop
 
 READY_GOAL_MS = 200.0
-RSS_GOAL_MB = 45.0
+RSS_GOAL_MB = 25.0
 BURST = 50_000
 SLOW_READ_BYTES = 64 * 1024
 SLOW_PAUSE_S = 0.005

@@ -30,16 +30,41 @@ def no_sandbox_is_left(clean_environment, shared_runtime):
     """Delete the sessions of this test's state directory that have a sandbox, so that no process outlives the test."""
     _state().mkdir(mode=0o700)
     (_state() / "runtime").symlink_to(shared_runtime)
+    own = _state()
     yield
-    if (_state() / "agentctl.db").exists():
-        ids = [row[0] for row in _read("select id from sessions where sandbox_id is not null")]
+    _delete_sessions(own)
+
+
+def _delete_sessions(state):
+    if (state / "agentctl.db").exists():
+        ids = [row[0] for row in _read("select id from sessions where sandbox_id is not null", state)]
         if ids:
-            done = run_agentctl("sessions", "delete", "--yes", *ids)
+            done = run_agentctl("sessions", "delete", "--yes", *ids, env={"AGENTCTL_STATE_DIR": str(state)})
             assert done.code == 0, done
 
 
-def _read(query):
-    database = sqlite3.connect(_state() / "agentctl.db")
+@pytest.fixture(scope="module")
+def module_state(tmp_path_factory, shared_runtime):
+    """A state directory that the tests of a module may share."""
+    state = tmp_path_factory.mktemp("module") / "state"
+    state.mkdir(mode=0o700)
+    (state / "runtime").symlink_to(shared_runtime)
+    yield state
+    _delete_sessions(state)
+
+
+@pytest.fixture
+def awake(module_state, monkeypatch):
+    """The name of a session of the mock agent whose sandbox is up: one for all tests of the module that take it."""
+    monkeypatch.setenv("AGENTCTL_STATE_DIR", str(module_state))
+    if not (module_state / "agentctl.db").exists():
+        assert run_agentctl("sessions", "create", "work", "--agent", "mock", "--no-provision").code == 0
+        assert run_agentctl("sessions", "exec", "work", "--", "true").code == 0
+    return "work"
+
+
+def _read(query, state=None):
+    database = sqlite3.connect((state or _state()) / "agentctl.db")
     try:
         return database.execute(query).fetchall()
     finally:

@@ -19,7 +19,7 @@ class Terminal:
         environment = {**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **(env or {})}
         environment.setdefault("AGENTCTL_PAGER", "")  # which would wait for a key
         self.child = pexpect.spawn(
-            argv[0], list(argv[1:]), env=environment, dimensions=(rows, columns), timeout=20, encoding=None, echo=True
+            argv[0], list(argv[1:]), env=environment, dimensions=(rows, columns), timeout=60, encoding=None, echo=True
         )
         self.raw = b""
         self._screen = pyte.HistoryScreen(columns, rows, history=10_000, ratio=1)
@@ -40,7 +40,7 @@ class Terminal:
         self.raw += data
         self._stream.feed(data)
 
-    def wait_for(self, text: str, timeout_s: float = 20) -> None:
+    def wait_for(self, text: str, timeout_s: float = 60) -> None:
         """Until ``text`` is on the screen or above it."""
         end = time.monotonic() + timeout_s
         while text not in self.text:
@@ -60,7 +60,7 @@ class Terminal:
         """Read to the end and return the exit code (128 + signal where one ended it)."""
         while True:
             try:
-                self._take(self.child.read_nonblocking(65536, timeout=20))
+                self._take(self.child.read_nonblocking(65536, timeout=60))
             except pexpect.EOF:
                 break
         self.child.wait()

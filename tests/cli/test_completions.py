@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from agentctl.cli.completion_scripts import SCRIPTS
 from agentctl.model import Session, SessionSpec
 from agentctl.providers.lookup import PROVIDERS
 from agentctl.store.sqlite import SqliteStore
-from tests.cli.running import agentctl
+from tests.cli.running import agentctl, cpu_s
 from tests.cli.terminal import Terminal
 
 SHELLS = ("bash", "zsh", "fish")
@@ -173,17 +172,9 @@ def test_a_request_is_answered_in_time_with_a_thousand_sessions(tmp_path, monkey
                 Session(id=f"ses_{at:04}", name=f"work-{at}", spec=spec, status="idle", created_at=at, updated_at=at)
             )
 
-    def best(*command):
-        times = []
-        for _ in range(6):
-            started = time.perf_counter()
-            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-            times.append(time.perf_counter() - started)
-        return min(times)
-
     code = "from agentctl.cli.entry import main; main()"
-    asked = best(sys.executable, "-c", code, "sessions", "get", "work")
-    assert asked < 10 * best(sys.executable, "-c", "pass")
+    asked = cpu_s(sys.executable, "-c", code, "sessions", "get", "work")
+    assert asked < 10 * cpu_s(sys.executable, "-c", "pass")
 
 
 def test_a_request_imports_no_command_line_and_no_network():

@@ -6,11 +6,10 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
-from tests.cli.running import agentctl
+from tests.cli.running import agentctl, cpu_s
 from tests.credentials.support import AGO, claude_login, put
 
 KEY = "sk-ant-api03-a-key-of-a-user"
@@ -147,7 +146,7 @@ def test_the_line_of_the_manual_works_in_a_real_shell(home, tmp_path, shell, lin
     quiet = {"bash": ["--norc"], "zsh": ["-f"], "dash": [], "fish": ["--no-config"]}[shell]
     environ = {**os.environb, b"OPENROUTER_API_KEY": value, b"PYTHONPATH": os.getcwd().encode()}
     done = subprocess.run(
-        [shell, *quiet, "-c", command], cwd=home, env=environ, capture_output=True, check=False, timeout=30
+        [shell, *quiet, "-c", command], cwd=home, env=environ, capture_output=True, check=False, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, value + b"\n", b"")
     assert not (home / "ran").exists()
@@ -206,17 +205,8 @@ def test_extract_env_is_fast_enough_for_every_new_shell(home):
     """It imports no event loop, no database, no HTTP and no recipes."""
     code = "import sys; from agentctl.cli.entry import run; run(['credentials', 'extract-env']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"asyncio", "sqlite3", "sqlite_utils", "httpcore", "httpx", "rich", "tomllib", "agentctl.agents.recipes"}
+    heavy = {"asyncio", "sqlite3", "sqlite_utils", "h11", "rich", "tomllib", "agentctl.agents.recipes"}
     assert not heavy & set(done.stdout.split())
 
-    def seconds():
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "agentctl.cli", "credentials", "extract-env", "-q"], check=True)
-        return time.perf_counter() - started
-
-    def bare():
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "import typer"], check=True)
-        return time.perf_counter() - started
-
-    assert min(seconds() for _ in range(4)) < 3 * min(bare() for _ in range(4))
+    asked = cpu_s(sys.executable, "-m", "agentctl.cli", "credentials", "extract-env", "-q")
+    assert asked < 3 * cpu_s(sys.executable, "-c", "import typer")

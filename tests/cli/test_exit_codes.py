@@ -14,8 +14,7 @@ import pytest
 
 from agentctl import errors
 from agentctl.cli import exit_codes
-from tests.cli.forking import Agentctl
-from tests.cli.running import agentctl
+from tests.cli.running import Agentctl, agentctl
 
 RUN = ("run", "--agent", "mock")
 NO_ENGINE = {"DOCKER_HOST": "unix:///nonexistent/sock"}
@@ -103,11 +102,11 @@ def command(tmp_path_factory):
         k: v for k, v in os.environ.items() if not re.search(r"^AGENTCTL_|_(API_KEY|AUTH_TOKEN|OAUTH_TOKEN)$", k)
     }
     own = {"AGENTCTL_STATE_DIR": f"{root}/state", "HOME": str(root), "MOCK_AGENT_FLAGS": "--no-load --no-resume"}
-    with Agentctl({**environ, **own}, root) as run:
-        assert run("run", "--session", "lost", "--agent", "mock", "--env", "MOCK_AGENT_FLAGS", "Hello").code == 0
-        assert run("sessions", "release", "lost").code == 0
-        yield run
-        assert run("sessions", "delete", "lost", "--yes").code == 0
+    run = Agentctl({**environ, **own}, root)
+    assert run("run", "--session", "lost", "--agent", "mock", "--env", "MOCK_AGENT_FLAGS", "Hello").code == 0
+    assert run("sessions", "release", "lost").code == 0
+    yield run
+    assert run("sessions", "delete", "lost", "--yes").code == 0
 
 
 def test_every_code_of_the_table_has_a_case_and_every_error_a_code_of_it():
@@ -150,7 +149,7 @@ def test_a_signal_cancels_the_turn_or_leaves_it_and_is_exited_with(session, code
             assert chunk, child.communicate()
             seen += chunk
         child.send_signal(number)
-        out, err = child.communicate(timeout=30)
+        out, err = child.communicate(timeout=60)
         assert child.returncode == code
         assert "Traceback" not in err
         goes_on = number == signal.SIGHUP
@@ -168,7 +167,7 @@ def test_a_reader_that_left_is_exited_with_and_nothing_is_said():
         os.close(reader)
         with os.fdopen(writer, "w") as gone:
             child = started("help", "exit-codes", *more, stdout=gone)
-        assert (child.communicate(timeout=30)[1], child.returncode) == ("", READER_GONE)
+        assert (child.communicate(timeout=60)[1], child.returncode) == ("", READER_GONE)
 
 
 def started(*args: str, stdout=subprocess.PIPE):

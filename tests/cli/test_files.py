@@ -6,12 +6,11 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli.running import agentctl
+from tests.cli.running import agentctl, until
 from tests.cli.terminal import agentctl as command_line
 
 
@@ -135,12 +134,9 @@ def test_an_interrupted_put_leaves_nothing(work, project):
     assert process.stdin is not None
     process.stdin.write(b"x" * 3_000_000)
     process.stdin.flush()
-    deadline = time.monotonic() + 20
-    while not is_being_written(project):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: is_being_written(project))
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
+    assert process.wait(60) == 130
     process.stdin.close()
     assert process.stdout is not None
     process.stdout.close()

@@ -50,33 +50,28 @@ def test_continue_tells_the_agent_and_sends_nothing_of_the_user_s_again(session,
     assert effects.count == 1
     assert user_messages(session) == [effects.message(), CONTINUE]
     assert "The turn mine was cut off: going on with a new turn (attempt 2 of 3)" in watched.err
+    the_same_turn_id_again_runs_nothing(session, effects, watched, "continue")
 
 
 @pytest.mark.slow
-def test_retry_sends_the_message_again_as_a_new_turn(session, effects):
+def test_retry_sends_the_message_again_as_a_new_turn_and_the_stream_has_all_events_once(session, effects):
     watched = interrupted(session, effects, "--on-interrupt", "retry")
     result = watched.lines[-1]
     assert (watched.code, result["turn_id"], result["interrupted"]) == (0, "mine~2", ["mine"])
     assert effects.count == 2
     assert user_messages(session) == [effects.message()] * 2
     assert "sending the message again" in watched.err
-
-
-@pytest.mark.slow
-def test_the_stream_has_all_events_of_all_attempts_once_and_one_result_line(session, effects):
-    watched = interrupted(session, effects, "--on-interrupt", "retry")
     log = sessions("events", session, "--json").events
     assert watched.types("mine") == ["turn.started", "turn.ended"]
     assert watched.types("mine~2") == ["turn.started", "turn.ended"]
     numbers = [line["sequence"] for line in watched.lines[:-1]]
     assert numbers == list(range(numbers[0], log[-1]["sequence"] + 1))
     assert [line["type"] for line in watched.lines].count("result") == 1
+    the_same_turn_id_again_runs_nothing(session, effects, watched, "retry")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("policy", ["continue", "retry"])
-def test_the_same_turn_id_again_follows_the_same_turns_and_runs_none_of_them(session, effects, policy):
-    first = interrupted(session, effects, "--on-interrupt", policy)
+def the_same_turn_id_again_runs_nothing(session, effects, first, policy):
+    """It follows the same turns."""
     ran = effects.count
     again = sessions(*("stream", session, effects.message(), "--turn-id", "mine", "--on-interrupt", policy), "--json")
     assert again.code == 0, again

@@ -6,6 +6,8 @@ import pytest
 
 from tests.cli.running import agentctl
 
+SILENT = "sh -c 'cat > /dev/null'"
+"""An agent that never answers, and ends when it is left."""
 LIMITS = ("stall_timeout_s", "start_timeout_s", "idle_timeout_s")
 
 
@@ -56,5 +58,5 @@ def test_one_message_may_have_its_own_patience(session):
 
 @pytest.mark.slow
 def test_an_agent_that_does_not_start_in_time_is_exit_3():
-    done = agentctl("run", "--agent-command", "sleep 60", "--start-timeout", "0.5s", "hello")
+    done = agentctl("run", "--agent-command", SILENT, "--start-timeout", "0.5s", "hello")
     assert done.code == 3, done

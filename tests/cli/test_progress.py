@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 
 import pytest
 
-from tests.cli.running import agentctl
+from tests.cli.running import agentctl, until
 from tests.cli.terminal import Terminal
 
 SLOW = """
-    import asyncio, sys
+    import asyncio, os, sys
     from agentctl.cli.output import Output, write_text
     from agentctl.cli.progress import Progress
     from agentctl.cli.switches import NO_PROGRESS
+
+    async def told():
+        await asyncio.to_thread(open(os.environ["GATE"]).read)
 
     async def body():
         out = Output()
@@ -28,13 +32,20 @@ SLOW = """
 
 
 @pytest.fixture
-def play():
+def gate(tmp_path):
+    """What ``told`` waits for: that something is written here."""
+    os.mkfifo(tmp_path / "gate")
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def play(gate):
     """Run the body of a command that waits, on a terminal."""
     started = []
 
-    def start(body, **how):
+    def start(body, env=None, **how):
         program = textwrap.dedent(SLOW).replace("{body}", body)
-        started.append(Terminal([sys.executable, "-c", program], **how))
+        started.append(Terminal([sys.executable, "-c", program], env={"GATE": str(gate), **(env or {})}, **how))
         return started[-1]
 
     yield start
@@ -42,12 +53,13 @@ def play():
         one.close()
 
 
-def test_a_line_appears_after_half_a_second_turns_and_leaves_nothing(play):
-    terminal = play("progress('Pulling an image', 30, 100); await asyncio.sleep(1.2)")
+def test_a_line_appears_after_half_a_second_turns_and_leaves_nothing(play, gate):
+    terminal = play("progress('Pulling an image', 30, 100); await told()")
     terminal.wait_for("Pulling an image [#########.....................]")
+    until(lambda: terminal.read() or terminal.raw.count(b"Pulling") > 2)  # it turns
+    gate.write_text("")
     assert terminal.finish() == 0
     assert terminal.text == "done"
-    assert terminal.raw.count(b"Pulling") > 2, "it turns"
     assert b"\n" not in terminal.raw[: terminal.raw.index(b"done")]
 
 
@@ -57,13 +69,16 @@ def test_what_is_quick_is_never_shown(play):
     assert terminal.raw == b"done\r\n"
 
 
-def test_what_is_printed_meanwhile_stands_above_and_results_end_it(play):
+def test_what_is_printed_meanwhile_stands_above_and_results_end_it(play, gate):
     terminal = play(
-        "out.step('Starting'); await asyncio.sleep(1); out.story('A warning', 'warning'); await asyncio.sleep(0.5);"
+        "out.step('Starting'); await told(); out.story('A warning', 'warning'); await told();"
         "write_text('a result\\n'); await asyncio.sleep(1)"
     )
+    terminal.wait_for("Starting")
+    gate.write_text("")
     terminal.wait_for("A warning")
     terminal.wait_for("Starting")
+    gate.write_text("")
     assert terminal.finish() == 0
     assert terminal.lines[:3] == ["A warning", "a result", "done"]
     assert b"Starting" not in terminal.raw[terminal.raw.index(b"a result") :]

@@ -111,11 +111,11 @@ async def test_nothing_printed_leaves_it_open_and_a_hook_that_reads_nothing_may_
 
 
 async def test_a_hook_that_takes_too_long_is_ended_with_all_that_it_started(monkeypatch, tmp_path):
-    monkeypatch.setattr(request_hook, "HOOK_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(request_hook, "HOOK_TIMEOUT_S", 1.5)
     pid = tmp_path / "pid"
     with pytest.raises(HookFailed, match="no answer within"):
         await ask_hook(("/bin/sh", "-c", f"sleep 60 & echo $! > {pid}; wait"), {}, permission())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while _runs(int(pid.read_text())):
             await asyncio.sleep(0.01)
 

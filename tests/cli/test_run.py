@@ -74,7 +74,7 @@ def test_json_of_an_error_before_the_turn_is_a_result_line_too():
         ("@crash", [], "failed", 7),
         ("@hang", ["--timeout", "0.5s"], "timeout", 3),
         ("@permission", ["--permissions", "deny"], "denied", 5),
-        ("@permission", ["--timeout", "0.5s"], "denied", 5),
+        ("@permission", ["--timeout", "1.5s"], "denied", 5),
         ("@permission", ["--permissions", "deny", "--accept-denials"], "completed", 0),
         ("@permission", ["--permissions", "allow"], "completed", 0),
         ("Hello", [], "completed", 0),
@@ -98,7 +98,7 @@ def test_the_same_outcomes_are_said_in_words():
 
 
 def test_without_anybody_to_ask_it_is_said_how_to_answer():
-    done = run("--session", "work", "@permission", "--timeout", "0.5s")
+    done = run("--session", "work", "@permission", "--timeout", "1.5s")
     assert done.code == 5
     assert "Waiting for an answer: mock command" in done.err
     assert "agentctl sessions answer work req_" in done.err
@@ -191,7 +191,7 @@ def test_a_reader_that_leaves_is_no_error():
     child.stdout.close()
     err = child.stderr.read()
     child.stderr.close()
-    assert child.wait(timeout=30) == 141
+    assert child.wait(timeout=60) == 141
     assert json.loads(first)["type"] == "turn.started"
     assert "Traceback" not in err
     assert "error" not in err
@@ -202,7 +202,7 @@ def test_sigterm_cancels_the_turn_and_is_143():
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert json.loads(child.stdout.readline())["type"] == "turn.started"
     child.terminate()
-    out, _ = child.communicate(timeout=30)
+    out, _ = child.communicate(timeout=60)
     assert child.returncode == 143
     assert json.loads(out.splitlines()[-1])["outcome"] == "cancelled"
 

@@ -139,7 +139,7 @@ def test_a_follower_sees_what_other_commands_do_and_ends_with_the_sandbox(build)
         for command in ("stop", "restart"):
             assert sandboxes(command, build).code == 0
         assert sandboxes("delete", build, "--yes").code == 0
-        out, _ = follower.communicate(timeout=20)
+        out, _ = follower.communicate(timeout=60)
     types = [json.loads(line)["type"].removeprefix("sandbox.") for line in out.splitlines()]
     assert types == ["created", "started", "stopped", "restarted", "deleted"]
     assert follower.returncode == 0

@@ -18,8 +18,7 @@ from agentctl.schemas import events as event_schemas
 from tests import schemas as told
 from tests.agents.conftest import NODE, PI
 from tests.agents.registry import Registry
-from tests.cli.forking import Agentctl
-from tests.cli.running import agentctl
+from tests.cli.running import Agentctl, agentctl
 from tests.docker.support import clear, installation
 
 pytestmark = pytest.mark.slow
@@ -49,12 +48,12 @@ def played(tmp_path_factory):
         k: v for k, v in os.environ.items() if not re.search(r"^AGENTCTL_|_(API_KEY|AUTH_TOKEN|OAUTH_TOKEN)$", k)
     }
     own = {"AGENTCTL_STATE_DIR": f"{root}/state", "HOME": str(root), "DOCKER_HOST": "unix:///nonexistent/sock"}
-    with Agentctl({**environ, **own}, project) as run:
-        yield Played(run, project)
-        for noun in ("sessions", "sandboxes"):
-            if ids := [one["id"] for one in run(noun, "list", "--json").data]:
-                done = run(noun, "delete", "--yes", *ids)
-                assert done.code == 0, done
+    run = Agentctl({**environ, **own}, project)
+    yield Played(run, project)
+    for noun in ("sessions", "sandboxes"):
+        if ids := [one["id"] for one in run(noun, "list", "--json").data]:
+            done = run(noun, "delete", "--yes", *ids)
+            assert done.code == 0, done
 
 
 @pytest.fixture

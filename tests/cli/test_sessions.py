@@ -69,7 +69,7 @@ def test_no_wait_prints_the_turns_id_and_events_tell_the_rest(session):
     followed = subprocess.run(
         [sys.executable, "-m", "agentctl.cli", "sessions", "events", session, "--follow", "--json", "--limit", "6"],
         capture_output=True,
-        timeout=30,
+        timeout=60,
         check=True,
     )
     log = [json.loads(line) for line in followed.stdout.splitlines()]
@@ -126,7 +126,7 @@ def test_a_request_is_listed_and_answered_from_another_process(session):
     assert answered.code == 0, answered
     result = json.loads(child.stdout.read().splitlines()[-1])
     child.stdout.close()
-    assert child.wait(timeout=30) == 0
+    assert child.wait(timeout=60) == 0
     assert result["outcome"] == "completed"
     assert "allow" in result["text"]
     assert sessions("answer", session, request["id"], "--reply", "once").code == 10
@@ -147,7 +147,7 @@ def test_a_question_is_answered_with_its_fields(session):
     assert sessions("answer", session, "--content", json.dumps({names[0]: "Ada"})).code == 0
     result = json.loads(child.stdout.read().splitlines()[-1])
     child.stdout.close()
-    assert child.wait(timeout=30) == 0
+    assert child.wait(timeout=60) == 0
     assert "Ada" in result["text"] or result["outcome"] == "completed"
 
 

@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import termios
-import time
+from contextlib import closing
 
 import pytest
 
 from agentctl.supervisor import process_table
 from tests.cli.running import agentctl, alive, until
+from tests.cli.terminal import Terminal
 
 PLAIN = {"TERM": "linux"}
 """The emulator does not know all that vim says to an xterm."""
 
 
-@pytest.fixture
-def awake(session):
-    """A session whose sandbox is up."""
-    assert agentctl("sessions", "exec", session, "--", "true").code == 0
-    return session
+def ready(screen):
+    """The terminal when its shell is ready, and the modes that it had before."""
+    screen.wait_for("ready>")
+    before = modes_of_a_new_terminal()
+    assert screen.modes() != before
+    return screen, before
+
+
+def shell_in(session):
+    return "sessions", "shell", session, "--shell", "env PS1='ready> ' sh"
 
 
 @pytest.fixture
 def shell(terminal, awake):
-    """A shell that is ready, and the modes that the terminal had before it."""
-
-    def start(*args, **how):
-        screen = terminal("sessions", "shell", awake, "--shell", "env PS1='ready> ' sh", *args, **how)
-        screen.wait_for("ready>")
-        before = modes_of_a_new_terminal()
-        assert screen.modes() != before
-        return screen, before
-
-    return start
+    return lambda **how: ready(terminal(*shell_in(awake), **how))
 
 
 def modes_of_a_new_terminal() -> list[object]:
@@ -73,15 +71,24 @@ def test_the_size_is_the_terminals_and_changes_with_it(shell):
     screen.send("stty size\r")
     screen.wait_for("30 90")
     screen.child.setwinsize(41, 97)
-    time.sleep(0.3)
-    screen.send("stty size\r")
-    screen.wait_for("41 97")
+    ask_until(screen, "stty size\r", "41 97")
+
+
+def ask_until(screen, question, answer):
+    """Nothing tells when a new size has arrived."""
+
+    def answered():
+        screen.send(question)
+        screen.read(0.2)
+        return answer in screen.text
+
+    until(answered)
 
 
 def test_ctrl_c_goes_to_the_program_and_not_to_us(shell):
     screen, _ = shell()
-    screen.send("sleep 60\r")
-    time.sleep(0.3)
+    screen.send("sh -c 'echo up; exec sleep 60'\r")
+    screen.wait_for("\nup")
     screen.send("\x03")
     screen.send("echo still $((1+1))\r")
     screen.wait_for("still 2")
@@ -91,7 +98,7 @@ def test_vim_draws_edits_and_saves(terminal, awake, tmp_path):
     path = tmp_path / "note.txt"
     screen = terminal("sessions", "exec", "-it", awake, "--", "vim", "-u", "NONE", "-N", "-n", str(path), env=PLAIN)
     screen.wait_for("[New]")
-    assert screen.lines[-22].startswith("~")
+    until(lambda: screen.read() or screen.lines[-22].startswith("~"))
     screen.send("ihello from here\x1b")
     screen.wait_for("hello from here")
     screen.send(":wq\r")
@@ -105,9 +112,7 @@ def test_vim_follows_the_size_of_the_terminal(terminal, awake):
     )
     screen.wait_for("VIM - Vi IMproved")
     screen.child.setwinsize(15, 50)
-    time.sleep(0.3)
-    screen.send(":echo &lines &columns\r")
-    screen.wait_for("15 50")
+    ask_until(screen, ":echo &lines &columns\r", "15 50")
     screen.send(":q!\r")
     assert screen.finish() == 0
 
@@ -145,7 +150,7 @@ def test_a_closed_terminal_ends_the_shell(shell):
 
 def test_a_shell_that_is_killed_leaves_a_tidy_terminal(terminal, awake):
     screen = terminal("sessions", "exec", "-it", awake, "--", "vim", "-u", "NONE", "-N", "-n", env=PLAIN)
-    before = screen.modes()
+    before = modes_of_a_new_terminal()
     screen.wait_for("VIM - Vi IMproved")
     [info] = [p for p in agentctl("sessions", "processes", "list", awake, "--json").data if p["status"] == "running"]
     os.kill(info["pid"], signal.SIGKILL)
@@ -155,14 +160,16 @@ def test_a_shell_that_is_killed_leaves_a_tidy_terminal(terminal, awake):
 
 
 @pytest.mark.slow
-def test_a_lost_sandbox_restores_the_terminal_and_says_what_happened(shell):
-    screen, before = shell()
-    pid = shell_pid(screen)
-    os.kill(process_table.row(pid).parent, signal.SIGKILL)
-    screen.wait_for("The connection broke")
-    screen.wait_for("error:", timeout_s=30)
-    assert screen.modes() == before
-    assert screen.finish() == 8
+def test_a_lost_sandbox_restores_the_terminal_and_says_what_happened(session):
+    impatient = "from agentctl.cli import entry, terminal_view as view; view.RECONNECT_S = 1; entry.main()"
+    with closing(Terminal([sys.executable, "-c", impatient, *shell_in(session)])) as started:
+        screen, before = ready(started)
+        pid = shell_pid(screen)
+        os.kill(process_table.row(pid).parent, signal.SIGKILL)
+        screen.wait_for("The connection broke")
+        screen.wait_for("error:")
+        assert screen.modes() == before
+        assert screen.finish() == 8
 
 
 def test_without_a_terminal_it_says_what_would_do(session):

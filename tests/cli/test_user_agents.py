@@ -51,7 +51,7 @@ def test_a_taken_name_is_exit_10():
 def test_of_two_that_make_the_same_agent_at_once_one_is_told():
     program = command_line("agents", "create", "mine", "--from", "mock")
     both = [subprocess.Popen(program, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) for _ in range(2)]
-    assert sorted(one.wait(30) for one in both) == [0, 10]
+    assert sorted(one.wait(60) for one in both) == [0, 10]
 
 
 @pytest.mark.parametrize("verb", [("update", "claude", "--mode", "x"), ("delete", "claude")])

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -23,7 +22,7 @@ def waiting(*args):
 
 
 def ended(process):
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     return process.returncode, out, err
 
 
@@ -70,28 +69,26 @@ def test_a_request_is_waited_for_and_named(session):
     assert sessions("wait", session, "--for", "request").out == out
 
 
-@pytest.mark.parametrize("what", ["idle", "turn-ended", "request"])
-def test_a_timeout_is_exit_3(session, what):
+def test_a_timeout_is_exit_3(session):
     sessions("send", session, "@hang", "--no-wait")
-    started = time.monotonic()
-    done = sessions("wait", session, "--for", what, "--timeout", "0.3s", "--json")
-    assert (done.code, done.envelope["error"]["code"]) == (3, "timeout")
-    assert time.monotonic() - started < 5
+    for what in ("idle", "turn-ended", "request"):
+        done = sessions("wait", session, "--for", what, "--timeout", "0.3s", "--json")
+        assert (done.code, done.envelope["error"]["code"]) == (3, "timeout")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["idle", "turn-ended"])
-def test_a_session_that_dies_meanwhile_is_told_as_an_interrupted_turn(session, effects, what):
+def test_a_session_that_dies_meanwhile_is_told_as_an_interrupted_turn(session, effects):
     sessions("send", session, effects.message(), "--no-wait", "--turn-id", "mine")
     effects.wait_begun()
-    waiter = waiting(session, "--for", what, "--json")
-    with Watched("sessions", "events", session, "--follow") as reader:  # the waiter has had the time that this takes
+    waiters = [waiting(session, "--for", what, "--json") for what in ("idle", "turn-ended")]
+    with Watched("sessions", "events", session, "--follow") as reader:  # the waiters have had the time that this takes
         reader.until("turn.started")
     kill_supervisor()
-    code, out, _ = ended(waiter)
-    assert code == 8
-    assert '"outcome": "interrupted"' in out
-    assert "sessions resume work" in out
+    for waiter in waiters:
+        code, out, _ = ended(waiter)
+        assert code == 8
+        assert '"outcome": "interrupted"' in out
+        assert "sessions resume work" in out
 
 
 @pytest.mark.slow

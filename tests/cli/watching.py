@@ -58,7 +58,7 @@ class Watched:
 
     def finish(self) -> Json:
         """Read to the end; the result line. ``code`` and ``err`` are there then."""
-        out, err = self.process.communicate(timeout=40)
+        out, err = self.process.communicate(timeout=60)
         self.lines += [json.loads(line) for line in out.splitlines()]
         self.code, self.err = self.process.returncode, err.decode()
         return self.lines[-1]
@@ -85,7 +85,7 @@ class Effects:
 
     def wait_begun(self) -> None:
         """Until the command has had its effect and hangs."""
-        ready, _, _ = select.select([self._pipe], [], [], 20)
+        ready, _, _ = select.select([self._pipe], [], [], 60)
         assert ready, "the command has not begun"
         assert os.read(self._pipe, 6) == b"begun\n"
 

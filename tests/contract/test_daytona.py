@@ -65,7 +65,7 @@ async def asked_for(provider, spec, daytona):
 
 def is_nothing_left(daytona, provider):
     """Waits for what is being deleted."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while left := [s.name for s in daytona.sandboxes(os.environ["DAYTONA_API_KEY"])]:
         assert time.monotonic() < deadline, left
         time.sleep(0.02)
@@ -405,11 +405,9 @@ async def test_a_create_that_fails_says_why_and_leaves_nothing(provider, spec_of
         monkeypatch.setattr("agentctl.providers.daytona.boot.PREPARE_S", 60)
     spec = spec_of()
     daytona.faults.append(replace(fault))
-    began = time.monotonic()
     with pytest.raises(errors.AgentctlError) as failed:
         await provider.create(spec)
     assert failed.value.exit_code == code, failed.value
-    assert time.monotonic() - began < 30
     assert is_nothing_left(daytona, provider)
 
 
@@ -618,7 +616,7 @@ async def test_a_supervisor_that_left_is_started_in_place_and_one_that_died_take
         assert machine.kill("/runtime/__main__.py serve")
         await provider.start(handle, spec)
         assert (await ask_health(*await provider.endpoint(handle)))[0] == 200
-        assert escaped.wait(10) != 0
+        assert escaped.wait(60) != 0
 
 
 LIFECYCLE = r"/api/sandbox/[^/]+/(start|stop|recover)$"

@@ -25,17 +25,13 @@ async def test_a_usable_backend_passes_its_check(provider):
     await provider.check()
 
 
-async def test_a_created_sandbox_answers_at_its_endpoint_with_its_token(provider, create, spec_of):
+async def test_a_created_sandbox_answers_at_its_endpoint_with_its_token_and_with_no_other(provider, create, spec_of):
     spec = spec_of(fencing=7)
     endpoint, token = await provider.endpoint(await create(spec))
     assert token == spec.boot.token
     status, health = await ask_health(endpoint, token)
     assert status == 200
     assert (health["status"], health["sandbox_id"], health["fencing"]) == ("ok", spec.sandbox_id, 7)
-
-
-async def test_a_wrong_token_is_refused(provider, create):
-    endpoint, _ = await provider.endpoint(await create())
     status, _ = await ask_health(endpoint, "wrong")
     assert status == 401
 
@@ -51,26 +47,16 @@ async def test_a_handle_is_json_and_enough_for_another_process(provider, create,
 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["in good order", "at once"])
-async def test_a_removed_sandbox_is_missing_and_has_no_endpoint(provider, create, at_once):
-    handle = await create()
-    await provider.remove(handle, at_once=at_once)
-    assert (await provider.inspect(handle)).status == "missing"
-    with pytest.raises(SandboxNotFound):
-        await provider.endpoint(handle)
-
-
-async def test_a_sandbox_has_a_log_of_its_own_until_it_is_removed(provider, create):
+async def test_a_removed_sandbox_is_missing_has_no_endpoint_and_no_log_and_is_removed_again(provider, create, at_once):
     handle = await create()
     assert len(await provider.logs(handle, max_bytes=10)) <= 10
-    await provider.remove(handle)
-    with pytest.raises(SandboxNotFound):
-        await provider.logs(handle, max_bytes=10)
-
-
-async def test_removing_a_missing_sandbox_succeeds(provider, create):
-    handle = await create()
-    await provider.remove(handle)
-    await provider.remove(handle)
+    for _ in range(2):
+        await provider.remove(handle, at_once=at_once)
+        assert (await provider.inspect(handle)).status == "missing"
+        with pytest.raises(SandboxNotFound):
+            await provider.endpoint(handle)
+        with pytest.raises(SandboxNotFound):
+            await provider.logs(handle, max_bytes=10)
 
 
 async def test_removing_a_sandbox_keeps_its_volume(provider, create, spec_of, files):
@@ -105,10 +91,10 @@ async def test_creating_a_volume_twice_gives_the_same_volume(provider):
     assert [volume.handle for volume in await provider.volume_list()] == [first.handle]
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", "UPPER", ".hidden", "x" * 65])
-async def test_a_bad_volume_name_is_refused(provider, name):
-    with pytest.raises(UsageError):
-        await provider.volume_create(name)
+async def test_a_bad_volume_name_is_refused(provider):
+    for name in ("", "..", "a/b", "UPPER", ".hidden", "x" * 65):
+        with pytest.raises(UsageError):
+            await provider.volume_create(name)
     assert await provider.volume_list() == []
 
 
@@ -122,11 +108,11 @@ async def test_volumes_are_listed_by_name_and_removed_with_all_in_them(provider)
     assert [v.name for v in await provider.volume_list()] == ["a"]
 
 
-@pytest.mark.parametrize("relative", ["/etc/passwd", "../other", "a/../../b", "~/x", "a\0b"])
-async def test_a_path_that_leaves_the_volume_is_refused(provider, relative):
+async def test_a_path_that_leaves_the_volume_is_refused(provider):
     volume = await provider.volume_create("data")
-    with pytest.raises(UsageError):
-        provider.volume_path(volume, relative)
+    for relative in ("/etc/passwd", "../other", "a/../../b", "~/x", "a\0b"):
+        with pytest.raises(UsageError):
+            provider.volume_path(volume, relative)
 
 
 async def test_removing_a_session_takes_its_home_and_log_only(provider, create, spec_of, files):

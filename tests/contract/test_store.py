@@ -585,6 +585,16 @@ def test_open_turns_are_those_that_have_not_ended(store, leased):
     assert len(store.turns(leased)) == 4
 
 
+def test_sessions_in_line_are_those_with_a_queued_turn(store, leased):
+    assert store.sessions_in_line() == set()
+    for number, status in enumerate(("ended", "running", "queued", "queued")):
+        store.put_turn(Turn(id=f"trn_{number}", session_id=leased, status=status, created_at=float(number)))
+    assert store.sessions_in_line() == {leased}
+    for number in (2, 3):
+        store.put_turn(Turn(id=f"trn_{number}", session_id=leased, status="ended", created_at=float(number)))
+    assert store.sessions_in_line() == set()
+
+
 # agents that the user made
 
 

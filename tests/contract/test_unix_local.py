@@ -60,8 +60,9 @@ def bystander():
 
 
 def nothing_left(paths, sandbox_id):
-    groups = Path("/sys/fs/cgroup").glob(f"**/agentctl-{sandbox_id}")
-    return not marked(sandbox_id) and not list(paths.run.iterdir()) and not list(groups)
+    # A walk passes over what others remove meanwhile; a glob would raise.
+    groups = [place for place, names, _ in os.walk("/sys/fs/cgroup") if f"agentctl-{sandbox_id}" in names]
+    return not marked(sandbox_id) and not list(paths.run.iterdir()) and not groups
 
 
 def mode(path):
@@ -129,7 +130,7 @@ async def test_a_socket_path_too_long_for_the_system_is_moved_to_a_private_place
     process = ProcessIdentity.of(handle["pid"])
     assert (await ask_health(*await provider.endpoint(handle)))[0] == 200
     os.kill(handle["pid"], signal.SIGTERM)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while process.is_alive():
             await asyncio.sleep(0.02)
     assert not Path(handle["socket"]).parent.exists(), "nobody may ever come who would remove it"
@@ -248,7 +249,7 @@ async def test_a_supervisor_ends_by_itself_when_its_starter_dies_before_boot(pat
     supervisor = ProcessIdentity.of(int(starter.stdout.readline()))
     starter.kill()
     starter.communicate()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while supervisor.is_alive():
             await asyncio.sleep(0.01)
     assert (paths.run / "sbx_orphan" / "supervisor.log").read_text() == ""
@@ -285,7 +286,7 @@ async def test_remove_ends_what_left_the_process_tree_and_ignores_signals(provid
     stubborn = bystander(sandbox_id, ("sh", "-c", "trap '' TERM; while :; do sleep 60; done"))
     other = bystander("sbx_another")
     await provider.remove(handle)
-    assert stubborn.wait(timeout=5) == -signal.SIGKILL
+    assert stubborn.wait(timeout=60) == -signal.SIGKILL
     assert other.poll() is None
     assert marked(sandbox_id) == []
 

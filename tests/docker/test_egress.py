@@ -43,7 +43,7 @@ async def say(port, text):
     """All that is answered to ``text``."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(text.encode())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         answer = await reader.read()
     writer.close()
     await writer.wait_closed()
@@ -96,7 +96,7 @@ async def test_a_head_without_end_is_cut_off():
         writer.write(b"x" * 4 * egress.HEAD_BYTES)
         said = b""
         with suppress(ConnectionResetError):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 said = await reader.read()
         assert said == b""
         writer.close()

@@ -25,8 +25,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def app():
+def app(runtime_root):
     with App.open() as opened:
+        opened.paths.ensure().runtime.symlink_to(runtime_root)
         yield opened
 
 

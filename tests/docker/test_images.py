@@ -221,7 +221,7 @@ async def test_a_cancelled_build_ends_at_once_and_leaves_nothing(provider, spec_
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 60)
-    for _ in range(300):  # the engine takes its time to end the step
+    for _ in range(600):  # the engine takes its time to end the step
         left = made_with(docker_api, label)
         if not left:
             break

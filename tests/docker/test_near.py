@@ -10,7 +10,7 @@ import pytest
 from agentctl import errors
 from agentctl.providers.docker import near, shelf
 from agentctl.providers.lookup import open_sweep
-from tests.docker.support import VolumeFiles
+from tests.docker.support import VolumeFiles, everything_of
 
 
 @pytest.mark.parametrize("way", ["in place", "through a container"])
@@ -32,7 +32,7 @@ async def test_directories_are_made_and_deleted_either_way(
     assert await provider.session_remove(spec.volume, "ses_1") is False
     assert not os.path.exists(os.path.join(mountpoint, "agents/ses_1"))
     await provider.workspace_remove(spec.volume, "kept")
-    assert docker_api.containers(all=True, filters={"label": "agentctl.role=shelf"}) == []
+    assert everything_of(docker_api, provider.installation)[0] == []
 
 
 async def written_at(provider, volume):

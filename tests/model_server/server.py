@@ -127,7 +127,10 @@ class _Handler(BaseHTTPRequestHandler):
     server: _HttpServer
 
     def do_GET(self) -> None:
-        if self.path == "/healthz":
+        if "upgrade" in self.headers.get("Connection", "").lower():
+            # Codex asks for a web socket first. After any other status it asks again for 19 s.
+            self._send_json(426, chat.error(426, "no web sockets here"))
+        elif self.path == "/healthz":
             self._send_json(200, {"status": "ok"})
         elif self.path.partition("?")[0] in ("/v1/models", "/models"):
             self._send_json(200, {"object": "list", "data": [{"id": "scripted-1", "object": "model"}]})

@@ -14,7 +14,7 @@ def spec(tmp_path, **fields) -> SessionSpec:
 
 async def say(app, ref, text, **fields):
     """Send a message, read its turn to the end, return its result."""
-    async with asyncio.timeout(30), turns.open_turn(app, ref, turns.Message(text=text, **fields)) as turn:
+    async with asyncio.timeout(60), turns.open_turn(app, ref, turns.Message(text=text, **fields)) as turn:
         async for _ in turn:
             pass
     return turn.result

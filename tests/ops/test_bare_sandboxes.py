@@ -16,7 +16,7 @@ from tests.ops.support import say, spec, supervisor_pid
 
 async def bare(app, session):
     """Bring the sandbox up; the process id of its supervisor."""
-    async with asyncio.timeout(20), reach.sandbox_of(app, app.store.session(session.id), silent) as client:
+    async with asyncio.timeout(60), reach.sandbox_of(app, app.store.session(session.id), silent) as client:
         health = await client.health()
     assert health["sessions"] == 0
     return health["pid"]

@@ -164,7 +164,7 @@ def until_kept(fleet, app, name):
     session, volume = app.store.session(name), app.store.volume("daytona", "default")
     ended = max(turn.ended_at or 0 for turn in app.store.turns(session.id))
     generations = fleet.volume_path(volume.handle["volume"]) / f"agents/{session.id}/home"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not is_kept(generations, ended):
         assert time.monotonic() < deadline, "HOME was not kept"
         time.sleep(0.02)

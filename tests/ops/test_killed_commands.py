@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from agentctl.ops import mirror, provision, session_end, sessions
+from agentctl.ops import sandboxes as own_sandboxes
 from agentctl.supervisor.log.session_log import LogReader
 from tests.ops.support import say, spec, supervisor_pid
 
@@ -26,12 +27,19 @@ def die(*args):
 if sys.argv[2] == "before it is stored":
     provision._record = die
 with App.open() as app:
+    app.provider("unix_local")
+    print("ready", flush=True)
     asyncio.run(sessions.resume(app, sys.argv[1]))
 """
 
 
 def bring_up(session, moment=""):
-    return subprocess.Popen([sys.executable, "-c", BRING_UP, session.id, moment], start_new_session=True)
+    """A command that does it, when it has begun to."""
+    argv = [sys.executable, "-c", BRING_UP, session.id, moment]
+    process = subprocess.Popen(argv, start_new_session=True, stdout=subprocess.PIPE)
+    with process.stdout as said:
+        assert said.readline() == b"ready\n"
+    return process
 
 
 async def sandboxes(app, session):
@@ -56,7 +64,7 @@ def _read(pid, name):
 
 async def test_a_sandbox_whose_maker_died_before_it_could_be_stored_is_found_and_replaced(app, tmp_path):
     session = await sessions.create(app, spec(tmp_path), provision=False)
-    assert bring_up(session, "before it is stored").wait(30) == -signal.SIGKILL
+    assert bring_up(session, "before it is stored").wait(60) == -signal.SIGKILL
     (orphan,) = await sandboxes(app, session)
     assert app.store.sandboxes() == []
     assert (await say(app, session.id, "hello")).outcome == "completed"
@@ -68,7 +76,7 @@ async def test_a_sandbox_whose_maker_died_before_it_could_be_stored_is_found_and
 @pytest.mark.parametrize("command", ["release", "delete"])
 async def test_what_a_killed_command_left_is_ended_with_the_session(app, tmp_path, command):
     session = await sessions.create(app, spec(tmp_path), provision=False)
-    bring_up(session, "before it is stored").wait(30)
+    bring_up(session, "before it is stored").wait(60)
     await getattr(session_end, command)(app, session.id)
     assert await sandboxes(app, session) == []
 
@@ -76,7 +84,7 @@ async def test_what_a_killed_command_left_is_ended_with_the_session(app, tmp_pat
 async def test_a_session_that_nobody_starts_any_more_is_not_starting(app, tmp_path, monkeypatch):
     monkeypatch.setattr(sessions, "STARTING_S", 0)
     session = await sessions.create(app, spec(tmp_path), provision=False)
-    bring_up(session, "before it is stored").wait(30)
+    bring_up(session, "before it is stored").wait(60)
     assert [s.status for s in await sessions.listing(app)] == ["starting"]
     for found in await sandboxes(app, session):
         os.kill(found.handle["pid"], signal.SIGKILL)
@@ -84,7 +92,7 @@ async def test_a_session_that_nobody_starts_any_more_is_not_starting(app, tmp_pa
     assert [s.status for s in await sessions.listing(app)] == ["dead"]
 
 
-async def test_a_new_session_s_first_start_searches_for_nothing(app, tmp_path, monkeypatch):
+async def test_the_first_start_of_a_session_or_a_sandbox_searches_for_nothing(app, tmp_path, monkeypatch):
     def searched(*args):
         raise AssertionError("a search")
 
@@ -93,18 +101,21 @@ async def test_a_new_session_s_first_start_searches_for_nothing(app, tmp_path, m
     await say(app, session.id, "hello")
     await session_end.release(app, session.id)
     await say(app, session.id, "hello")
+    made = await own_sandboxes.create(app, spec(tmp_path), name="box")
+    assert made.sandbox.status == "running"
+    await own_sandboxes.delete(app, "box")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 async def test_a_command_killed_at_any_moment_of_the_start_leaves_one_session_with_one_agent(app, tmp_path, seed):
     moments = random.Random(seed)
     session = await sessions.create(app, spec(tmp_path), provision=False)
-    for _ in range(4):
+    for _ in range(7):
         process = bring_up(session)
-        await asyncio.sleep(moments.uniform(0.05, 0.6))
+        await asyncio.sleep(moments.uniform(0, 0.45))
         process.kill()
-        process.wait(10)
+        process.wait(60)
         assert len(await sandboxes(app, session)) <= 1
     result = await say(app, session.id, "the codeword is heron")
     assert (result.outcome, len(await sandboxes(app, session)), len(agents(session))) == ("completed", 1, 1)

@@ -37,7 +37,7 @@ async def test_a_killed_supervisor_is_found_out_and_the_conversation_goes_on(app
 async def test_a_supervisor_killed_in_mid_turn_leaves_an_interrupted_turn_with_its_text(app, tmp_path):
     session = await sessions.create(app, spec(tmp_path))
     message = turns.Message(text="@chunks=400 @delay=0.05", turn_id="trn_cut")
-    async with asyncio.timeout(30), turns.open_turn(app, session.id, message) as turn:
+    async with asyncio.timeout(60), turns.open_turn(app, session.id, message) as turn:
         async for batch in turn:
             if batch[-1].type == "item.delta":
                 os.kill(supervisor_pid(app, session), signal.SIGKILL)
@@ -76,7 +76,7 @@ async def test_a_supervisor_that_leaves_by_itself_leaves_nothing_in_the_system(a
     session = await sessions.create(app, spec(tmp_path))
     sandbox = app.store.sandbox(app.store.session(session.id).sandbox_id)
     os.kill(sandbox.handle["pid"], signal.SIGTERM)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while (await app.provider("unix_local").inspect(sandbox.handle)).status == "running":
             await asyncio.sleep(0.02)
     assert marked(sandbox.id) == []
@@ -140,7 +140,7 @@ async def test_a_secret_of_an_env_file_reaches_the_agent_and_nothing_that_is_wri
 
 async def test_a_request_is_answered_by_another_command(app, tmp_path):
     session = await sessions.create(app, spec(tmp_path))
-    async with asyncio.timeout(30), turns.open_turn(app, session.id, turns.Message(text="@permission")) as turn:
+    async with asyncio.timeout(60), turns.open_turn(app, session.id, turns.Message(text="@permission")) as turn:
         async for batch in turn:
             if batch[-1].type == "permission.requested":
                 with App.open() as other:

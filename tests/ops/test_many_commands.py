@@ -5,29 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from agentctl.ops import mirror, sessions
+from agentctl.ops import mirror, session_end, sessions
+from agentctl.ops.app import App
 from agentctl.supervisor.log.session_log import LogReader
+from tests.cli import forking
 from tests.ops.support import spec
 
 COMMANDS = 8
 
 
-async def agentctl(*args, env=None):
-    """One command to its end: exit code, stdout, stderr."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "agentctl.cli", *args),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **(env or {})},
-    )
-    async with asyncio.timeout(90):
-        out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
+@pytest.fixture
+def agentctl():
+    """Run one command to its end: exit code, stdout, stderr."""
+    with ThreadPoolExecutor(COMMANDS) as callers:
+
+        async def run(*args):
+            how = (None, dict(os.environ), os.getcwd(), 90)
+            return await asyncio.get_running_loop().run_in_executor(callers, forking.run, args, *how)
+
+        yield run
 
 
 def whole(log):
@@ -40,22 +40,21 @@ def whole(log):
 
 
 @pytest.mark.slow
-async def test_many_commands_at_once_on_a_new_state_directory_all_succeed(tmp_path):
-    env = {"AGENTCTL_STATE_DIR": str(tmp_path / "state")}
-    done = await asyncio.gather(
-        *(agentctl("run", "--agent", "mock", "--keep", f"hello {n}", env=env) for n in range(COMMANDS))
-    )
+async def test_many_commands_at_once_on_a_new_state_directory_all_succeed(agentctl, tmp_path, monkeypatch):
+    monkeypatch.setenv("AGENTCTL_STATE_DIR", str(tmp_path / "new"))
+    done = await asyncio.gather(*(agentctl("run", "--agent", "mock", "--keep", f"hello {n}") for n in range(COMMANDS)))
     assert [(code, out) for code, out, _ in done] == [(0, f"mock: hello {n}\n") for n in range(COMMANDS)]
     said = "".join(err for _, _, err in done)
     assert "locked" not in said
     assert "asynchronous generator" not in said
-    code, out, err = await agentctl("sessions", "list", "-q", env=env)
-    assert (code, len(out.split())) == (0, COMMANDS), err
-    await asyncio.gather(*(agentctl("sessions", "delete", "--yes", s, env=env) for s in out.split()))
+    with App.open() as app:
+        made = app.store.sessions(limit=None)
+        assert len(made) == COMMANDS
+        await asyncio.gather(*(session_end.delete(app, session.id) for session in made))
 
 
 @pytest.mark.slow
-async def test_many_commands_at_once_on_one_session_share_one_sandbox_and_one_log(app, tmp_path):
+async def test_many_commands_at_once_on_one_session_share_one_sandbox_and_one_log(app, agentctl, tmp_path):
     session = await sessions.create(app, spec(tmp_path), provision=False)
     done = await asyncio.gather(*(agentctl("run", "--session", session.name, f"hello {n}") for n in range(COMMANDS)))
     codes = [code for code, _, _ in done]
@@ -72,7 +71,7 @@ async def test_many_commands_at_once_on_one_session_share_one_sandbox_and_one_lo
 
 
 @pytest.mark.slow
-async def test_starting_releasing_and_sending_at_once_ends_every_command_in_a_defined_way(app, tmp_path):
+async def test_starting_releasing_and_sending_at_once_ends_every_command_in_a_defined_way(app, agentctl, tmp_path):
     session = await sessions.create(app, spec(tmp_path), provision=False)
     commands = [
         *(("run", "--session", session.name, "hello") for _ in range(3)),

@@ -26,19 +26,6 @@ def git(directory, *words, check=True):
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def shared_runtime(tmp_path_factory):
-    """The unpacked supervisor, made once for all tests of this file."""
-    return tmp_path_factory.mktemp("runtime")
-
-
-@pytest.fixture(autouse=True)
-def quick_state(clean_environment, shared_runtime):
-    state = Path(os.environ["AGENTCTL_STATE_DIR"])
-    state.mkdir(mode=0o700)
-    (state / "runtime").symlink_to(shared_runtime)
-
-
 @pytest.fixture
 def checkout(project):
     """A repository with a text, a binary file, a link, an ignored file that git has, and one that it has not."""

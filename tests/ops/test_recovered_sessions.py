@@ -87,7 +87,7 @@ async def test_the_times_of_the_spec_reach_supervisor_and_agent(app, tmp_path, m
 
 async def test_an_idle_sandbox_leaves_by_itself_and_is_told_as_hibernated(app, tmp_path):
     session = await sessions.create(app, spec(tmp_path, idle_timeout_s=0.5))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while (await sessions.listing(app))[0].status != "hibernated":
             await asyncio.sleep(0.05)
     assert (await say(app, session.id, "hello")).outcome == "completed"

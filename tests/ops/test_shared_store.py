@@ -13,15 +13,18 @@ from agentctl.ops import session_end, sessions, turns
 from agentctl.ops.app import App
 from agentctl.paths import StatePaths
 from agentctl.store import postgres_connection
+from tests.ops.conftest import furnish
 from tests.ops.support import say, spec, supervisor_pid
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-async def machines(postgres, tmp_path):
+async def machines(postgres, tmp_path, shared_runtime):
     """Two Apps; what they made is deleted where it lies."""
     environ = {**os.environ, "AGENTCTL_DATABASE_URL": postgres.database()}
+    for name in ("a", "b"):
+        furnish(tmp_path / name, shared_runtime)
     with App(StatePaths(tmp_path / "a"), environ) as one, App(StatePaths(tmp_path / "b"), environ) as other:
         yield one, other
         for app in (one, other):
@@ -64,7 +67,7 @@ async def test_a_session_whose_sandbox_died_is_not_called_dead_by_a_machine_that
     session = await sessions.create(here, spec(tmp_path), name="work")
     os.kill(supervisor_pid(here, session), signal.SIGKILL)
     assert [s.status for s in await sessions.listing(there)] == ["idle"]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while [s.status for s in await sessions.listing(here)] != ["dead"]:
             await asyncio.sleep(0.01)
 

@@ -18,7 +18,7 @@ from tests.ops.support import say, spec, supervisor_pid
 async def kill(app, session):
     supervisor = ProcessIdentity.of(supervisor_pid(app, session))
     os.kill(supervisor.pid, signal.SIGKILL)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while supervisor.is_alive():
             await asyncio.sleep(0.005)
 
@@ -46,7 +46,7 @@ def dying(app, monkeypatch):
 async def chain(app, ref, text, **fields):
     told = []
     message = turns.Message(text=text, **fields)
-    async with asyncio.timeout(30), interrupted.open_turns(app, ref, message, tell=told.append) as watched:
+    async with asyncio.timeout(60), interrupted.open_turns(app, ref, message, tell=told.append) as watched:
         events = [event async for batch in watched for event in batch]
     return watched.result, events, told
 
@@ -76,7 +76,7 @@ async def test_a_supervisor_that_dies_with_the_message_leaves_an_interrupted_tur
 
 async def test_a_turn_whose_sandbox_was_replaced_by_another_command_is_interrupted(app, tmp_path):
     session = await sessions.create(app, spec(tmp_path))
-    async with asyncio.timeout(30), turns.open_turn(app, session.id, turns.Message(text="@hang")) as turn:
+    async with asyncio.timeout(60), turns.open_turn(app, session.id, turns.Message(text="@hang")) as turn:
         async for batch in turn:
             if batch[-1].type == "item.completed":
                 break
@@ -92,7 +92,7 @@ async def test_a_deleted_session_ends_the_watch_with_the_error_that_says_so(app,
     message = turns.Message(text="@hang", on_interrupt="retry")
 
     async def watch():
-        async with asyncio.timeout(30), interrupted.open_turns(app, session.id, message) as watched:
+        async with asyncio.timeout(60), interrupted.open_turns(app, session.id, message) as watched:
             async for batch in watched:
                 if batch[0].type == "turn.started":
                     await session_end.delete(app, session.id)
@@ -104,7 +104,7 @@ async def test_a_deleted_session_ends_the_watch_with_the_error_that_says_so(app,
 async def test_a_cancelled_turn_is_not_taken_up_again(app, tmp_path):
     session = await sessions.create(app, spec(tmp_path))
     message = turns.Message(text="@hang", on_interrupt="retry")
-    async with asyncio.timeout(30), interrupted.open_turns(app, session.id, message) as watched:
+    async with asyncio.timeout(60), interrupted.open_turns(app, session.id, message) as watched:
         async for batch in watched:
             if batch[0].type == "turn.started":
                 await watched.cancel()

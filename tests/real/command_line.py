@@ -65,7 +65,7 @@ class Running:
         self.process.kill()
         self.finish()
 
-    def finish(self, timeout_s: float = 60) -> Finished:
+    def finish(self, timeout_s: float = 110) -> Finished:
         out, err = self.process.communicate(timeout=timeout_s)
         self.lines += [json.loads(text) for text in out.splitlines() if text]
         return Finished(self.process.returncode, self.lines, err)
@@ -111,7 +111,7 @@ class CommandLine:
         mark = self.environment["AGENTCTL_STATE_DIR"].encode()
         return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _mentions(entry, mark)]
 
-    def wait_until_no_process_is_left(self, timeout_s: float = 10) -> None:
+    def wait_until_no_process_is_left(self, timeout_s: float = 60) -> None:
         deadline = time.monotonic() + timeout_s
         while left := self.processes():
             assert time.monotonic() < deadline, [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]

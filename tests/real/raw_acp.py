@@ -27,18 +27,20 @@ class AgentError(Exception):
 
 
 class RawAgent:
-    """One running agent. ``updates`` holds every session/update since the last prompt; ``asked`` every permission."""
+    """One running agent. ``updates`` holds every session/update since the last prompt; ``asked`` every permission;
+    ``info`` is how it introduced itself."""
 
     def __init__(self, process: asyncio.subprocess.Process, answer_kind: str) -> None:
         self.process = process
         self.updates: list[Json] = []
         self.asked: list[Json] = []
+        self.info: Json = {}
         self._answer_kind = answer_kind
         self._answers: dict[int, asyncio.Future[Json]] = {}
         self._changed = asyncio.Condition()
         self._reading = asyncio.create_task(self._read())
 
-    async def call(self, method: str, params: Json, timeout_s: float = 60) -> Json:
+    async def call(self, method: str, params: Json, timeout_s: float = 110) -> Json:
         """Send a request and wait for its result; AgentError for an error."""
         number = len(self._answers)
         self._answers[number] = asyncio.get_running_loop().create_future()
@@ -48,8 +50,9 @@ class RawAgent:
     def notify(self, method: str, params: Json) -> None:
         self._send({"method": method, "params": params})
 
-    async def start(self) -> Json:
-        return await self.call("initialize", {"protocolVersion": 1, "clientCapabilities": _CAPABILITIES})
+    async def start(self) -> None:
+        answer = await self.call("initialize", {"protocolVersion": 1, "clientCapabilities": _CAPABILITIES})
+        self.info = answer["agentInfo"]
 
     async def new_session(self, cwd: Path, mcp_servers: list[Json] | None = None) -> str:
         result = await self.call("session/new", {"cwd": str(cwd), "mcpServers": mcp_servers or []})
@@ -59,7 +62,7 @@ class RawAgent:
         self.updates.clear()
         return await self.call("session/prompt", {"sessionId": session, "prompt": [{"type": "text", "text": text}]})
 
-    async def wait_for_update(self, wanted: Callable[[Json], bool], timeout_s: float = 30) -> None:
+    async def wait_for_update(self, wanted: Callable[[Json], bool], timeout_s: float = 60) -> None:
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(lambda: any(map(wanted, self.updates)))
 

@@ -25,7 +25,7 @@ from tests.model_server.agents_env import setup_for
 from tests.real.command_line import CommandLine
 from tests.real.installation import InstalledAgents
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
 AGENT = "claude"
 
 
@@ -71,7 +71,7 @@ def daytona_place(daytona: Any, model: ModelServer) -> Place:
     return Place(environment, lambda: daytona.sandboxes(key), kill, bring)
 
 
-def wait_until(is_so: Callable[[], bool], limit_s: float = 20) -> None:
+def wait_until(is_so: Callable[[], bool], limit_s: float = 60) -> None:
     deadline = time.monotonic() + limit_s
     while not is_so():
         assert time.monotonic() < deadline

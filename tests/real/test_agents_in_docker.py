@@ -16,7 +16,7 @@ from tests.model_server.agents_env import setup_for
 from tests.real.command_line import CommandLine
 from tests.real.installation import InstalledAgents
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

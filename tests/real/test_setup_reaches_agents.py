@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.model_server import ModelServer, mcp_probe
-from tests.model_server.agents_env import setup_for
 from tests.real.command_line import CommandLine
-from tests.real.installation import InstalledAgents
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
 
 DESCRIPTION = "Knows the stripes of every zebra by name"
 INSTRUCTIONS = "Whatever happens, the codeword of this house is PAPAYA."
 TOKEN = "probe-token-0a1b2c3d"
-
-
-@pytest.fixture(params=["claude", "codex", "opencode"])
-def agent(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def agentctl(
-    agent: str, installed_agents: InstalledAgents, model_server: ModelServer, tmp_path: Path
-) -> Iterator[CommandLine]:
-    state, home, project = tmp_path / "state", tmp_path / "home", tmp_path / "project"
-    installed_agents.link_into(state, agent)
-    home.mkdir()
-    project.mkdir()
-    base = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "dumb", "TOKEN": TOKEN}
-    environment = base | setup_for(agent, model_server.url).environment | {"AGENTCTL_STATE_DIR": str(state)}
-    command_line = CommandLine(environment, project)
-    yield command_line
-    command_line.close()
 
 
 def zebra(directory: Path) -> Path:
@@ -58,31 +34,40 @@ def received(model_server: ModelServer) -> str:
     return json.dumps([request.body for request in model_server.turns()])
 
 
-def test_mcp_servers_a_skill_and_instructions_reach_the_agent(
-    agentctl: CommandLine, agent: str, model_server: ModelServer, tmp_path: Path
+def test_a_run_has_its_setup_works_outside_too_thinks_answers_and_leaves_nothing_behind(
+    agentctl: CommandLine, agent: str, model_server: ModelServer, project: Path, tmp_path: Path
 ) -> None:
-    config = tmp_path / "mcp.json"
+    agentctl.environment["TOKEN"] = TOKEN
+    config, outside = tmp_path / "mcp.json", tmp_path / "outside.txt"
     config.write_text(json.dumps({"mcpServers": {"second": probe("--of-the-file")}}))
     done = agentctl.run(
         *("run", "--agent", agent, "--permissions", "allow", "--secret", "TOKEN"),
         *("--mcp-server", json.dumps({"name": "first", **probe("--of-the-option")}), "--mcp-config", str(config)),
         *("--skill", str(zebra(tmp_path / "skills" / "zebra")), "--system-prompt", INSTRUCTIONS),
-        '[[mcp:first.shout {"text":"hi"}]] [[mcp:second.shout {"text":"yo"}]] [[say:done]]',
+        f'[[mcp:first.shout {{"text":"hi"}}]] [[mcp:second.shout {{"text":"yo"}}]] [[shell:echo out > {outside}]] '
+        "[[think:pondering]] [[say:hello from the script]]",
     )
     assert done.code == 0, (done.lines[-3:], done.stderr)
+    assert (done.result["outcome"], done.result["stop_reason"]) == ("completed", "end_turn")
+    assert done.result["text"].endswith("hello from the script")
+    thoughts = [event for event in done.events("item.completed") if event["data"]["item"]["kind"] == "reasoning"]
+    assert "pondering" in json.dumps(thoughts)
+    assert outside.read_text() == "out\n"
     sent = received(model_server).replace("\\", "")
     assert '"shouted": "HI"' in sent
     assert '"shouted": "YO"' in sent
     assert "--of-the-option" in sent
     assert "--of-the-file" in sent
     assert f'"PROBE_TOKEN": "{TOKEN}"' in sent, "the secret reaches the server"
+    assert f'"cwd": "{project}"' in sent
     assert DESCRIPTION in sent
     assert "PAPAYA" in sent
     assert TOKEN not in json.dumps(done.lines)
+    agentctl.wait_until_no_process_is_left()
 
 
-def test_the_skill_of_a_repository_reaches_the_agent_that_a_user_made(
-    agentctl: CommandLine, agent: str, model_server: ModelServer, tmp_path: Path
+def test_a_session_of_a_users_agent_knows_its_skill_and_its_past_after_a_release_and_deleting_it_leaves_no_process(
+    agentctl: CommandLine, agent: str, model_server: ModelServer, project: Path, tmp_path: Path
 ) -> None:
     remote = zebra(tmp_path / "skill-of-zebras")
     for command in (["init", "-qb", "main"], ["add", "."], ["commit", "-qm", "x"]):
@@ -90,12 +75,18 @@ def test_the_skill_of_a_repository_reaches_the_agent_that_a_user_made(
     options = ("--skill", f"file://{remote}#main", "--system-prompt", INSTRUCTIONS)
     assert agentctl.run("agents", "create", "keeper", "--from", agent, *options).code == 0
     assert agentctl.run("sessions", "create", "work", "--agent", "keeper").code == 0
-    agentctl.run("sessions", "send-message-stream", "work", "[[say:one]]")
+    agentctl.run("sessions", "send-message-stream", "work", "the codeword is KIWI [[say:noted]]")
+    assert agentctl.processes(), "the session's processes must be visible for their absence to mean anything"
     assert agentctl.run("sessions", "release", "work").code == 0
+    agentctl.wait_until_no_process_is_left()
     remote.rename(tmp_path / "gone")
-    done = agentctl.run("sessions", "send-message-stream", "work", "[[say:two]]")
+    done = agentctl.run("sessions", "send-message-stream", "work", "[[recall]]")
     assert done.code == 0, (done.lines[-3:], done.stderr)
-    for word in ("one", "two"):
-        body = json.dumps(model_server.wait_for(f"[[say:{word}]]").body)
+    assert done.result["text"] == "RECALL<<the codeword is KIWI [[say:noted]]>> users=2"
+    assert done.result["context"] == "restored"
+    for said in ("[[say:noted]]", "[[recall]]"):
+        body = json.dumps(model_server.wait_for(said).body)
         assert DESCRIPTION in body
         assert "PAPAYA" in body
+    assert agentctl.run("sessions", "delete", "work", "--yes").code == 0
+    agentctl.wait_until_no_process_is_left()

@@ -15,10 +15,10 @@ import json
 import os
 import random
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 from agentctl.paths import StatePaths
 from agentctl.supervisor.processes import ProcessIdentity, descendants
+from tests.cli import forking
 
 Json = dict[str, Any]
 How = Literal["send", "stream", "no-wait", "queue"]
@@ -146,7 +147,8 @@ class Chaos:
         self.environment = {**os.environ, "AGENTCTL_STATE_DIR": str(state), **(environment or {})}
         self._kill_database = kill_database
         self._database_lock = asyncio.Lock()
-        self._commands: dict[str, asyncio.subprocess.Process] = {}
+        self._commands: dict[str, ProcessIdentity | None] = {}
+        self._callers = ThreadPoolExecutor(sessions)
         weights = {**WEIGHTS, "database": 3} if kill_database else WEIGHTS
         rng = random.Random(seed)
         for number in range(sessions):
@@ -165,6 +167,7 @@ class Chaos:
         async with asyncio.TaskGroup() as group:
             for story in self.stories:
                 group.create_task(self._play(story))
+        self._callers.shutdown()
 
     async def _play(self, story: Story) -> None:
         for turn in story.plan:
@@ -209,28 +212,18 @@ class Chaos:
             story.oddities.append(f"release failed: {released}")
 
     async def _command(self, story: Story, *args: str) -> Done:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "agentctl.cli",
-            *args,
-            "--json",
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=self.environment,
-            cwd=story.directory,
-            limit=1 << 26,
-        )
-        self._commands[story.session] = process
+        def began(pid: int) -> None:
+            self._commands[story.session] = ProcessIdentity.of(pid)
+
+        how = (None, self.environment, story.directory, COMMAND_LIMIT_S, began)
+        run = asyncio.get_running_loop().run_in_executor(self._callers, forking.run, (*args, "--json"), *how)
         try:
-            async with asyncio.timeout(COMMAND_LIMIT_S):
-                out, err = await process.communicate()
-        except TimeoutError:
-            process.kill()
-            out, err = await process.communicate()
-            story.oddities.append(f"{args} hung for {COMMAND_LIMIT_S:g} s: {out[-500:]!r} {err[-2000:]!r}")
-        done = Done(args, process.returncode or 0, out.decode(), err.decode())
+            done = Done(args, *await run)
+        except AssertionError as e:
+            done = Done(args, -signal.SIGKILL, "", "")
+            story.oddities.append(f"{args} hung for {COMMAND_LIMIT_S:g} s: {str(e)[-2500:]}")
+        finally:
+            self._commands[story.session] = None
         story.codes[done.code] += 1
         if done.code not in FAIR_CODES or "Traceback" in done.err:
             story.oddities.append(f"an unfair end: {done}")
@@ -269,8 +262,7 @@ class Chaos:
         self.shots[victim if hit else f"{victim} missed"] += 1
 
     def _clis(self, story: Story) -> list[ProcessIdentity]:
-        process = self._commands[story.session]
-        identity = ProcessIdentity.of(process.pid) if process.returncode is None else None
+        identity = self._commands.get(story.session)
         return [identity] if identity else []
 
     def _supervisors(self, story: Story) -> list[ProcessIdentity]:

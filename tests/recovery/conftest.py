@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,13 @@ from agentctl.ops import session_end
 from agentctl.ops.app import App
 from agentctl.paths import StatePaths
 from agentctl.providers.bootstrap import ensure_runtime
+from tests.docker.support import clear, installation
 from tests.model_server import ModelServer
 from tests.model_server.agents_env import setup_for
 from tests.real.installation import InstalledAgents
 from tests.recovery.leftovers import leftovers
 from tests.recovery.plugs import PLUGS, Plug
-from tests.recovery.stage import Stage
+from tests.recovery.stage import Said, Stage
 from tests.recovery.talk import ClaudeTalk, MockTalk, Talk
 
 
@@ -69,20 +72,67 @@ def installed_agents() -> InstalledAgents:
     return InstalledAgents()
 
 
-@pytest.fixture
-def talk(
-    cast: tuple[str, str], request: pytest.FixtureRequest, paths: StatePaths, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Talk]:
-    provider, agent = cast
-    if agent == "mock":
-        yield MockTalk()
-        return
-    installed: InstalledAgents = request.getfixturevalue("installed_agents")
-    installed.link_into(paths.root, agent)
-    with ModelServer(host=_host(request, provider)) as model:
-        for name, value in setup_for(agent, model.url).environment.items():
+class House:
+    """A state directory with one session, in which one scenario after the other is played: each begins with what the
+    one before left, be it a living sandbox or none. ``environment`` is what its commands get."""
+
+    def __init__(self, request: pytest.FixtureRequest, cast: tuple[str, str], root: Path, runtime: Path) -> None:
+        self.provider, self.agent = cast
+        self.paths = StatePaths(root / "state").ensure()
+        self.paths.runtime.symlink_to(runtime)
+        self.cwd = root / "project"
+        self.cwd.mkdir()
+        self.environment = {"AGENTCTL_STATE_DIR": str(self.paths.root)}
+        self.said = Said()
+        self.sandbox_ids: list[str] = []
+        self.talk: Talk = MockTalk()
+        self._left = ExitStack()
+        self._emulator: Any = None
+        if self.provider == "docker":
+            self.environment["DOCKER_HOST"] = request.getfixturevalue("docker_engine").host
+            self._left.callback(clear, request.getfixturevalue("docker_api"), installation(self.paths))
+        if self.provider == "daytona":
+            self._emulator = request.getfixturevalue("daytona_emulator")
+            account = self._emulator.account()
+            self.environment |= {"DAYTONA_API_URL": self._emulator.url, "DAYTONA_API_KEY": account}
+        if self.provider == "modal":
+            self._emulator = request.getfixturevalue("modal_emulator")
+            self.environment |= self._emulator.environment()
+        if self.agent != "mock":
+            request.getfixturevalue("installed_agents").link_into(self.paths.root, self.agent)
+            model = self._left.enter_context(ModelServer(host=_host(request, self.provider)))
+            self.environment |= setup_for(self.agent, model.url).environment
+            self.talk = ClaudeTalk(model)
+
+    def furnish(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in self.environment.items():
             monkeypatch.setenv(name, value)
-        yield ClaudeTalk(model)
+        monkeypatch.delenv("DAYTONA_SNAPSHOT", raising=False)
+
+    def is_in_order(self) -> None:
+        """The emulators have heard nothing that they have no answer to."""
+        if self.provider == "daytona":
+            assert self._emulator.is_clean() == []
+        if self.provider == "modal":
+            assert self._emulator.unimplemented == []
+
+    def end(self) -> None:
+        """Nothing of it may be left when its sessions are deleted."""
+        with self._left, pytest.MonkeyPatch.context() as monkeypatch:
+            self.furnish(monkeypatch)
+            asyncio.run(self._delete_sessions())
+            assert leftovers(self.paths, self.sandbox_ids) == []
+            self.is_in_order()
+            if self.provider == "daytona":
+                living = self._emulator.sandboxes(self.environment["DAYTONA_API_KEY"])
+                assert [(one.name, one.state) for one in living] == []
+            if self.provider == "modal":
+                assert [one.name for one in self._emulator.control.living()] == []
+
+    async def _delete_sessions(self) -> None:
+        with App.open() as app:
+            for session in app.store.sessions(limit=None):
+                await session_end.delete(app, session.id)
 
 
 def _host(request: pytest.FixtureRequest, provider: str) -> str:
@@ -93,34 +143,45 @@ def _host(request: pytest.FixtureRequest, provider: str) -> str:
     return str(config["Gateway"])
 
 
-@pytest.fixture
-def docker_home(
-    paths: StatePaths, docker_engine: Any, docker_api: Any, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    """Sessions of this state directory have their containers in the tests' engine, and leave nothing in it."""
-    from tests.docker.support import clear, installation
-
-    monkeypatch.setenv("DOCKER_HOST", docker_engine.host)
-    yield
-    clear(docker_api, installation(paths))
+@pytest.fixture(scope="module")
+def houses() -> Iterator[dict[tuple[str, str], House]]:
+    """Provider and agent → the house in which the scenarios of this module are played."""
+    houses: dict[tuple[str, str], House] = {}
+    with ExitStack() as stack:
+        yield houses
+        for house in houses.values():
+            stack.callback(house.end)
 
 
 @pytest.fixture
-async def stage(
-    request: pytest.FixtureRequest, cast: tuple[str, str], talk: Talk, paths: StatePaths, tmp_path: Path
-) -> AsyncIterator[Stage]:
-    """One session, not started yet. Nothing of it may be left when the test has deleted it, or we have."""
-    provider, _ = cast
-    if provider == "docker":
-        request.getfixturevalue("docker_home")
-    if provider in ("daytona", "modal"):
-        request.getfixturevalue(provider)
-    cwd = tmp_path / "project"
-    cwd.mkdir()
+def house(
+    request: pytest.FixtureRequest,
+    cast: tuple[str, str],
+    houses: dict[tuple[str, str], House],
+    shared_runtime: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[House]:
+    """The one of its cast. A scenario that fails, or that has to be ``alone``, is the last of its house."""
+    alone = getattr(request.function, "alone", False)
+    if alone and cast in houses:
+        houses.pop(cast).end()
+    if cast not in houses:
+        houses[cast] = House(request, cast, tmp_path_factory.mktemp("-".join(cast)), shared_runtime)
+    house = houses[cast]
+    house.furnish(monkeypatch)
+    failed_before = request.session.testsfailed
+    yield house
+    if alone or request.session.testsfailed > failed_before:
+        houses.pop(cast).end()
+
+
+@pytest.fixture
+async def stage(house: House) -> AsyncIterator[Stage]:
+    """One session, which may have played other scenarios before."""
     with App.open() as app:
-        stage = await Stage.create(app, PLUGS[provider](app), talk, cwd)
+        stage = await Stage.create(app, PLUGS[house.provider](app), house.talk, house.cwd, house.said)
         yield stage
         await stage.close()
-        for session in app.store.sessions(limit=None):
-            await session_end.delete(app, session.id)
-    assert leftovers(paths, stage.sandbox_ids) == []
+    house.sandbox_ids += stage.sandbox_ids
+    house.is_in_order()

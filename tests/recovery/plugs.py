@@ -28,7 +28,8 @@ from tests.emulators.daytona import DaytonaEmulator
 from tests.emulators.daytona.kept import is_kept
 from tests.emulators.modal import ModalEmulator
 
-WAIT_S = 10.0
+WAIT_S = 60.0
+KEPT_WITHIN_S = 10.0
 
 
 class Plug(Protocol):
@@ -274,10 +275,10 @@ class DaytonaPlug:
 
         with suppress(TimeoutError):  # the end of a turn that nobody saw out was written down by its heir
             if ended:
-                await self._until(lambda: is_kept(generations, ended))
+                await self._until(lambda: is_kept(generations, ended), KEPT_WITHIN_S)
 
-    async def _until(self, is_so: Callable[[], bool]) -> None:
-        async with asyncio.timeout(WAIT_S):
+    async def _until(self, is_so: Callable[[], bool], limit_s: float = WAIT_S) -> None:
+        async with asyncio.timeout(limit_s):
             while not is_so():
                 await asyncio.sleep(0.005)
 

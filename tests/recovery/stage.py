@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -15,7 +17,7 @@ from agentctl.ops.result import Result
 from tests.recovery.plugs import Plug
 from tests.recovery.talk import Talk
 
-TURN_LIMIT_S = 40.0
+TURN_LIMIT_S = 60.0
 Test = TypeVar("Test", bound=Callable[..., Any])
 
 
@@ -25,27 +27,42 @@ def context_matters(test: Test) -> Test:
     return test
 
 
+def alone(test: Test) -> Test:
+    """Play this scenario with a state directory and a session of its own: what it does cannot be undone."""
+    test.alone = True  # type: ignore[attr-defined]
+    return test
+
+
+@dataclass(slots=True)
+class Said:
+    """What an agent has to know: all that was said in its session, by whatever scenario."""
+
+    session_id: str = ""
+    values: list[str] = field(default_factory=list)
+
+
 class Stage:
     """``session`` is read anew from the store; ``sandbox_ids`` are all the sandboxes that were seen."""
 
-    def __init__(self, app: App, plug: Plug, talk: Talk, session_id: str) -> None:
+    def __init__(self, app: App, plug: Plug, talk: Talk, said: Said) -> None:
         self.app = app
         self.plug = plug
         self.talk = talk
         self.sandbox_ids: list[str] = []
-        self._session_id = session_id
+        self._said = said
         self._readers: list[Reader] = []
-        self._seen_values: list[str] = []
 
     @classmethod
-    async def create(cls, app: App, plug: Plug, talk: Talk, cwd: Path) -> Self:
-        spec = SessionSpec(agent=talk.agent, provider=plug.provider, permissions="allow", **plug.spec(cwd))
-        session = await sessions.create(app, spec, name="work", provision=False)
-        return cls(app, plug, talk, session.id)
+    async def create(cls, app: App, plug: Plug, talk: Talk, cwd: Path, said: Said) -> Self:
+        if not app.store.sessions(limit=None):
+            spec = SessionSpec(agent=talk.agent, provider=plug.provider, permissions="allow", **plug.spec(cwd))
+            session = await sessions.create(app, spec, name="work", provision=False)
+            said.session_id, said.values = session.id, []
+        return cls(app, plug, talk, said)
 
     @property
     def session(self) -> Session:
-        return self.app.store.session(self._session_id)
+        return self.app.store.session(self._said.session_id)
 
     @property
     def sandbox(self) -> Sandbox:
@@ -67,16 +84,18 @@ class Stage:
     async def first_turn(self, *said: str) -> tuple[Session, Sandbox]:
         """A turn for each text: that is what the agent has to know ever after. The session and sandbox it left."""
         for text in said:
+            text = f"{text} {secrets.token_hex(3)}"
             assert (await self.say(self.talk.tell(text))).outcome == "completed"
-            self._seen_values.append(text)
+            self._said.values.append(text)
         return self.session, self.sandbox
 
     async def made_up_value(self) -> str:
         """A turn in which the agent comes by a value that nobody typed; it has to know that too."""
-        result = await self.say(self.talk.make_up("kingfisher"))
-        assert "KINGFISHER" in result.text
-        self._seen_values.append("KINGFISHER")
-        return "KINGFISHER"
+        value = f"kingfisher-{secrets.token_hex(3)}"
+        result = await self.say(self.talk.make_up(value))
+        assert value.upper() in result.text
+        self._said.values.append(value.upper())
+        return value.upper()
 
     async def goes_on(
         self, before: Session, *, app: App | None = None, context: tuple[str, ...] = ("restored",)
@@ -89,7 +108,7 @@ class Stage:
         self.is_the_same_conversation(before)
         assert result.context in context
         known = self.talk.known(message, result)
-        assert [value for value in self._seen_values if value not in known] == []
+        assert [value for value in self._said.values if value not in known] == []
         return result
 
     def is_the_same_conversation(self, before: Session) -> None:
@@ -134,7 +153,7 @@ class Reader:
         finally:
             self._news.set()
 
-    async def ended(self, turn_id: str, timeout_s: float = 15) -> None:
+    async def ended(self, turn_id: str, timeout_s: float = 60) -> None:
         """Wait for that turn's end to arrive on this stream."""
         async with asyncio.timeout(timeout_s):
             while not any(e.type == "turn.ended" and e.turn_id == turn_id for e in self.events):
@@ -142,7 +161,7 @@ class Reader:
                 self._news.clear()
                 await self._news.wait()
 
-    async def end(self, timeout_s: float = 15) -> None:
+    async def end(self, timeout_s: float = 60) -> None:
         """Wait for the stream's own end; raise what it ended with."""
         await asyncio.wait_for(asyncio.shield(self._task), timeout_s)
 

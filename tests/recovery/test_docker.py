@@ -8,11 +8,12 @@ from agentctl import errors
 from agentctl.events import text_of
 from agentctl.ops import session_end, turns
 from tests.recovery.plugs import DockerPlug
-from tests.recovery.stage import Stage
+from tests.recovery.stage import Stage, alone
 
 PROVIDERS = ("docker",)
 
 
+@alone
 async def test_a_volume_that_somebody_removed_takes_the_memory_but_nothing_that_was_said(stage: Stage) -> None:
     await stage.first_turn("the codeword is heron")
     await session_end.release(stage.app, "work")
@@ -26,7 +27,7 @@ async def test_a_volume_that_somebody_removed_takes_the_memory_but_nothing_that_
     assert result.context == "lost", "the sandbox has no record of it either, and does not pretend"
     assert "heron" not in result.text
     said = [text_of(entry["item"]) for entry in await turns.transcript(stage.app, "work")]
-    assert "the codeword is heron" in said
+    assert any(text.startswith("the codeword is heron") for text in said)
 
 
 async def test_a_frozen_sandbox_goes_on_with_the_next_message(stage: Stage) -> None:

@@ -21,13 +21,13 @@ from agentctl.ops import session_end, sessions, turns
 from agentctl.ops.app import App
 from agentctl.providers.prespawn import prespawn
 from tests.recovery.leftovers import leftovers
-from tests.recovery.stage import Stage, context_matters
+from tests.recovery.stage import Stage, alone, context_matters
 
 A_WHILE_S = 0.3
 """Long enough that every reader has seen the end of its stream."""
 
 DESTROYED_WITHIN_S = 20.0
-ENDED_WITHIN_S = 20.0
+ENDED_WITHIN_S = 60.0
 
 
 async def struck_when_it_speaks(turn: AsyncIterable[list[Event]], blow: Callable[[], Awaitable[None]]) -> None:
@@ -42,11 +42,9 @@ async def struck_when_it_speaks(turn: AsyncIterable[list[Event]], blow: Callable
 # Stopped and deleted
 
 
-@context_matters
 async def test_01_a_stopped_sandbox_starts_again(stage: Stage) -> None:
     session, sandbox = await stage.first_turn("the codeword is heron")
     await stage.plug.stop(sandbox)
-    await asyncio.sleep(A_WHILE_S)
     await stage.goes_on(session)
     stage.has_the_sandbox(sandbox, again=stage.plug.starts_again)
 
@@ -56,7 +54,6 @@ async def test_02_a_release_keeps_what_is_in_home(stage: Stage) -> None:
     stage.plug.marker(session).write_text("kept")
     await session_end.release(stage.app, "work")
     assert stage.plug.starts_again or await stage.plug.remains(sandbox) == []
-    await asyncio.sleep(A_WHILE_S)
     assert stage.plug.marked(session) == "kept"
     await stage.goes_on(session)
     assert stage.plug.marker(stage.session).read_text() == "kept"
@@ -76,16 +73,13 @@ async def test_03_deleting_the_session_destroys_its_sandbox(stage: Stage) -> Non
 async def test_04_a_deleted_sandbox_takes_no_memory_with_it(stage: Stage) -> None:
     session, sandbox = await stage.first_turn("the codeword is heron", "the second one is crane")
     await stage.plug.delete(sandbox)
-    await asyncio.sleep(A_WHILE_S)
     await stage.goes_on(session)
     stage.has_the_sandbox(sandbox, again=False)
 
 
-@context_matters
 async def test_05_another_client_goes_on_after_a_stop(stage: Stage) -> None:
     session, sandbox = await stage.first_turn("the codeword is heron")
     await stage.plug.stop(sandbox)
-    await asyncio.sleep(A_WHILE_S)
     with App.open() as another:
         await stage.goes_on(session, app=another)
 
@@ -93,7 +87,6 @@ async def test_05_another_client_goes_on_after_a_stop(stage: Stage) -> None:
 async def test_06_another_client_goes_on_after_a_deletion(stage: Stage) -> None:
     session, sandbox = await stage.first_turn("the codeword is heron")
     await stage.plug.delete(sandbox)
-    await asyncio.sleep(A_WHILE_S)
     with App.open() as another:
         await stage.goes_on(session, app=another)
     stage.has_the_sandbox(sandbox, again=False)
@@ -106,7 +99,7 @@ async def test_07_a_stop_that_nobody_notices_loses_nothing_the_agent_made_up(sta
     session, sandbox = stage.session, stage.sandbox
     reader = stage.reads_on()
     await stage.plug.stop(sandbox)
-    await asyncio.sleep(4 * A_WHILE_S)
+    await asyncio.sleep(A_WHILE_S)
     stage.is_the_same_conversation(session)
     await stage.goes_on(session)
     live = (await sessions.details(stage.app, "work"))["live"]
@@ -124,7 +117,7 @@ async def test_08_a_message_right_after_a_stop_is_answered(stage: Stage) -> None
 async def test_09_a_message_long_after_a_stop_is_answered(stage: Stage) -> None:
     session, sandbox = await stage.first_turn("the codeword is heron")
     await stage.plug.stop(sandbox)
-    await asyncio.sleep(3 * A_WHILE_S)
+    await asyncio.sleep(A_WHILE_S)
     [listed] = await sessions.listing(stage.app)
     assert listed.status == "dead"
     await stage.goes_on(session)
@@ -137,7 +130,7 @@ async def test_10_an_open_stream_sees_the_turn_after_a_stop(stage: Stage) -> Non
     session, sandbox = await stage.first_turn("the codeword is heron")
     reader = stage.reads_on()
     await stage.plug.stop(sandbox)
-    await asyncio.sleep(3 * A_WHILE_S)
+    await asyncio.sleep(A_WHILE_S)
     await reader.ended((await stage.goes_on(session)).turn_id)
     assert reader.is_whole
 
@@ -164,7 +157,7 @@ async def test_13_an_open_stream_sees_the_turn_after_the_supervisors_death(stage
     session, sandbox = await stage.first_turn("the codeword is heron")
     reader = stage.reads_on()
     await stage.plug.kill_supervisor(sandbox)
-    await asyncio.sleep(3 * A_WHILE_S)
+    await asyncio.sleep(A_WHILE_S)
     await reader.ended((await stage.goes_on(session)).turn_id)
     stage.has_the_sandbox(sandbox, again=stage.plug.starts_again)
     assert reader.is_whole
@@ -233,9 +226,9 @@ async def test_a_message_that_meets_a_stop_never_ends_in_silence(stage: Stage) -
 @context_matters
 async def test_a_turn_that_a_stop_cut_off_is_interrupted_and_pins_nothing(stage: Stage) -> None:
     session, _ = await stage.first_turn("the codeword is heron")
-    for attempt in ("one", "two", "three"):
+    for attempt in ("one", "two"):
         async with (
-            asyncio.timeout(30),
+            asyncio.timeout(60),
             turns.open_turn(stage.app, "work", turns.Message(text=stage.talk.last(20), turn_id=attempt)) as turn,
         ):
             await struck_when_it_speaks(turn, lambda: stage.plug.stop(stage.sandbox))
@@ -248,54 +241,11 @@ async def test_a_turn_that_a_stop_cut_off_is_interrupted_and_pins_nothing(stage:
     assert (live["status"], live["turnId"], live["requests"]) == ("idle", None, [])
 
 
-@pytest.mark.slow
-async def test_a_session_that_is_idle_is_put_to_sleep_under_an_open_stream(stage: Stage) -> None:
-    session, sandbox = await stage.first_turn("the codeword is heron")
-    await session_end.release(stage.app, "work")
-    impatient = {**session.spec.to_json(), "idle_timeout_s": 0.5}
-    stage.app.store.update_session(session.id, spec=type(session.spec).from_json(impatient))
-    await stage.goes_on(session)
-    sandbox = stage.sandbox
-    reader = stage.reads_on()
-    async with asyncio.timeout(15):
-        while [left for left in await stage.plug.remains(sandbox) if left.startswith("process")]:
-            await asyncio.sleep(0.05)
-    [listed] = await sessions.listing(stage.app)
-    assert listed.status == "hibernated"
-    await reader.ended((await stage.goes_on(session)).turn_id)
-    assert reader.is_whole
-
-
-# Memory that is really gone
-
-
-@pytest.mark.parametrize("on_lost", ["fail", "new", "replay"])
-async def test_a_conversation_that_the_agent_has_lost_is_said_and_never_hidden(stage: Stage, on_lost: str) -> None:
-    session, sandbox = await stage.first_turn("the codeword is heron")
-    await stage.plug.stop(sandbox)
-    stage.plug.forget(session)
-    if on_lost == "fail":
-        with pytest.raises(errors.ContextLost):
-            await stage.say("hello")
-        assert stage.session.native_session_id == session.native_session_id
-        return
-    async with (
-        asyncio.timeout(30),
-        turns.open_turn(stage.app, "work", turns.Message(text="@context", on_lost=on_lost)) as turn,
-    ):
-        async for _ in turn:
-            pass
-    assert turn.result.context == {"new": "lost", "replay": "replayed"}[on_lost]
-    assert stage.session.native_session_id != session.native_session_id
-    kinds = [event.type async for page in turns.events(stage.app, "work") for event in page]
-    assert kinds.count("session.context_lost") == 1
-
-
 async def test_nothing_is_left_after_the_worst_that_can_happen(stage: Stage) -> None:
     """A sandbox whose supervisor and run directory are gone at once, with a tool that got away, in mid-turn."""
     _, sandbox = await stage.first_turn("the codeword is heron")
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(60),
         turns.open_turn(stage.app, "work", turns.Message(text="@grandchild=60 @chunks=400 @delay=0.05")) as turn,
     ):
         await struck_when_it_speaks(turn, lambda: stage.plug.kill_supervisor(sandbox))
@@ -316,3 +266,48 @@ async def test_a_sandbox_whose_maker_died_before_it_bore_its_labels_is_cleared_a
     await stage.goes_on(session)
     assert [path.name for path in stage.app.paths.run.iterdir()] == [stage.sandbox.id]
     unborn.discard()
+
+
+@alone
+@pytest.mark.slow
+async def test_a_session_that_is_idle_is_put_to_sleep_under_an_open_stream(stage: Stage) -> None:
+    session, sandbox = await stage.first_turn("the codeword is heron")
+    await session_end.release(stage.app, "work")
+    impatient = {**session.spec.to_json(), "idle_timeout_s": 0.5}
+    stage.app.store.update_session(session.id, spec=type(session.spec).from_json(impatient))
+    await stage.goes_on(session)
+    sandbox = stage.sandbox
+    reader = stage.reads_on()
+    async with asyncio.timeout(60):
+        while [left for left in await stage.plug.remains(sandbox) if left.startswith("process")]:
+            await asyncio.sleep(0.05)
+    [listed] = await sessions.listing(stage.app)
+    assert listed.status == "hibernated"
+    await reader.ended((await stage.goes_on(session)).turn_id)
+    assert reader.is_whole
+
+
+# Memory that is really gone
+
+
+@alone
+@pytest.mark.parametrize("on_lost", ["fail", "new", "replay"])
+async def test_a_conversation_that_the_agent_has_lost_is_said_and_never_hidden(stage: Stage, on_lost: str) -> None:
+    session, sandbox = await stage.first_turn("the codeword is heron")
+    await stage.plug.stop(sandbox)
+    stage.plug.forget(session)
+    if on_lost == "fail":
+        with pytest.raises(errors.ContextLost):
+            await stage.say("hello")
+        assert stage.session.native_session_id == session.native_session_id
+        return
+    async with (
+        asyncio.timeout(60),
+        turns.open_turn(stage.app, "work", turns.Message(text="@context", on_lost=on_lost)) as turn,
+    ):
+        async for _ in turn:
+            pass
+    assert turn.result.context == {"new": "lost", "replay": "replayed"}[on_lost]
+    assert stage.session.native_session_id != session.native_session_id
+    kinds = [event.type async for page in turns.events(stage.app, "work") for event in page]
+    assert kinds.count("session.context_lost") == 1

@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import json
 
-import httpcore
-
-from tests.supervisor.support import TOKEN
+from agentctl.supervisor_client.http import Broken
+from tests.supervisor.support import IN_TIME, TOKEN, ask
 
 INITIALIZE = {"protocolVersion": 1, "clientCapabilities": {}}
 
@@ -26,7 +25,7 @@ class RawClient:
     """Speaks to one server id. ``answer`` and ``until`` read on from where they were."""
 
     def __init__(self, running, server_id: str = "s1", agent: str | None = "mock") -> None:
-        self.pool = running.client()._pool
+        self.connections = running.connections()
         self.path = f"/v1/acp/{server_id}"
         self.agent = agent
         self.seen: list[Envelope] = []
@@ -40,13 +39,9 @@ class RawClient:
         sent = {"authorization": f"Bearer {TOKEN}", "host": "supervisor"}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         content = json.dumps(body).encode() if isinstance(body, dict) else body
-        async with asyncio.timeout(30):
-            return await self.pool.request(
-                method,
-                f"http://supervisor{path or self.path}",
-                headers=[(k.encode(), v.encode()) for k, v in sent.items() if v],
-                content=content,
-            )
+        async with asyncio.timeout(60):
+            lines = [(k.encode(), v.encode()) for k, v in sent.items() if v]
+            return await ask(self.connections, method, path or self.path, lines, content)
 
     async def post(self, frame, *, agent="", expect=202):
         """POST a frame; its response. ``agent`` defaults to the client's."""
@@ -84,20 +79,20 @@ class RawClient:
         self._reading = asyncio.create_task(self._read(last_event_id, query, pause_s))
 
     async def _read(self, last_event_id, query, pause_s):
-        headers = [(b"authorization", f"Bearer {TOKEN}".encode()), (b"accept", b"text/event-stream")]
+        headers = [(b"host", b"supervisor"), (b"authorization", f"Bearer {TOKEN}".encode())]
+        headers.append((b"accept", b"text/event-stream"))
         if last_event_id is not None:
             headers.append((b"last-event-id", str(last_event_id).encode()))
         rest = b""
-        url = f"http://supervisor{self.path}{query}"
         try:
-            async with self.pool.stream("GET", url, headers=[(b"host", b"supervisor"), *headers]) as response:
+            async with self.connections.request("GET", self.path + query, headers, None, **IN_TIME) as response:
                 assert response.status == 200, await response.aread()
                 async for chunk in response.aiter_stream():
                     *blocks, rest = (rest + chunk).split(b"\n\n")
                     await self._take(blocks)
                     await asyncio.sleep(pause_s)
             self.stream_ended.set()
-        except httpcore.RemoteProtocolError:
+        except Broken:
             pass  # cut off by a killed supervisor
 
     async def _take(self, blocks):
@@ -110,7 +105,7 @@ class RawClient:
         async with self._changed:
             self._changed.notify_all()
 
-    async def until(self, wanted, timeout_s=20):
+    async def until(self, wanted, timeout_s=60):
         """The next envelope for which ``wanted`` holds."""
         async with asyncio.timeout(timeout_s), self._changed:
             while True:
@@ -131,7 +126,7 @@ class RawClient:
             self._reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reading
-        await self.pool.aclose()
+        self.connections.close()
 
 
 def text_of(envelopes) -> str:

@@ -7,9 +7,11 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from agentctl.providers.base import Endpoint
 from agentctl.supervisor_client import SupervisorClient
+from agentctl.supervisor_client.http import Connections
 from agentctl.wire import Boot, PermissionSetup, Ready, Recipe
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,6 +22,22 @@ ALL = {value: PermissionSetup() for value in ("ask", "accept-edits", "allow", "d
 def mock_recipe(*flags: str, **fields) -> Recipe:
     argv = (sys.executable, "-IS", str(REPOSITORY / "agentctl/supervisor/mock/agent.py"), *flags)
     return Recipe(**{"name": "mock", "argv": argv, "permissions": ALL, "stop_grace_s": 1, **fields})
+
+
+class Gate:
+    """While it is closed, an agent that starts gets no further than its first step."""
+
+    def __init__(self, root: Path) -> None:
+        self._file = root / "gate-is-closed"
+        waiting = f'while [ -e "{self._file}" ]; do sleep 0.02; done; exec "$@"'
+        mock = mock_recipe()
+        self.recipe = mock_recipe(argv=("/bin/sh", "-c", waiting, "sh", *mock.argv))
+
+    def close(self) -> None:
+        self._file.touch()
+
+    def open(self) -> None:
+        self._file.unlink()
 
 
 class RunningSupervisor:
@@ -34,6 +52,25 @@ class RunningSupervisor:
 
     def client(self, token: str = TOKEN) -> SupervisorClient:
         return SupervisorClient(Endpoint(dial=lambda: asyncio.open_unix_connection(self.socket)), token)
+
+    def connections(self) -> Connections:
+        return Connections(lambda: asyncio.open_unix_connection(self.socket))
+
+
+class Answer(NamedTuple):
+    """What came back for one request, an error or not."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    content: bytes
+
+
+IN_TIME = {"timeout_s": 30.0, "connect_timeout_s": 5.0}
+
+
+async def ask(connections: Connections, method, path, headers, content=None) -> Answer:
+    async with connections.request(method, path, headers, content, **IN_TIME) as response:
+        return Answer(response.status, response.headers, await response.aread())
 
 
 @contextlib.asynccontextmanager
@@ -66,7 +103,7 @@ async def supervisor(root: Path, /, *recipes: Recipe, **boot_fields):
     assert process.stdout is not None
     process.stdin.write(boot.to_line())
     process.stdin.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         line = await process.stdout.readline()
     running = RunningSupervisor(root, process, Ready.from_line(line), boot.sandbox_id)
     try:
@@ -74,6 +111,6 @@ async def supervisor(root: Path, /, *recipes: Recipe, **boot_fields):
     finally:
         if process.returncode is None:
             process.terminate()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await process.wait()
         process._transport.close()

@@ -124,38 +124,41 @@ async def test_a_skill_whose_repository_is_not_there_fails_the_start_and_says_so
             await ours.create_session("ses_x", {"agent": "mock", "cwd": str(tmp_path / "project")}, timeout_s=20)
 
 
-@pytest.mark.parametrize(
-    ("kind", "config"),
-    [
-        ("mcp", {}),
-        ("mcp", {"type": "remote", "url": "https://host", "transport": "udp"}),
-        ("mcp", {"type": "local", "command": "npx 'unbalanced"}),
-        ("mcp", {"type": "local", "command": [1]}),
-        ("mcp", {"type": "local", "command": "x", "args": "y"}),
-        ("mcp", {"type": "local", "command": "x", "env": {"A": {}}}),
-        ("mcp", {"type": "remote", "url": "https://host", "bearerTokenEnvVar": 1}),
-        ("mcp", b"[1]"),
-        ("mcp", b"{"),
-        ("skills", {}),
-        ("skills", {"sources": [1]}),
-        ("skills", {"sources": [{"type": "local", "source": 1}]}),
-        ("skills", {"sources": [{"type": "git", "source": "ext::sh -c true"}]}),
-        ("skills", {"sources": [{"type": "git", "source": "https://user:password@host/x"}]}),
-        ("skills", {"sources": [{"type": "github", "source": "no-owner"}]}),
-        ("skills", {"sources": [{"type": "local", "source": "/x", "skills": "y"}]}),
-    ],
-)
-async def test_what_makes_no_sense_is_400_and_changes_nothing(tmp_path, kind, config):
-    async with configured(tmp_path) as (_, client):
-        answer = await put(client, kind, "/src", config, expect=400)
-        assert json.loads(answer.content)["type"].endswith("invalid_request")
-        assert (await client.call("GET", path(kind, "/src"))).status == 404
+NONSENSE = [
+    ("mcp", {}),
+    ("mcp", {"type": "remote", "url": "https://host", "transport": "udp"}),
+    ("mcp", {"type": "local", "command": "npx 'unbalanced"}),
+    ("mcp", {"type": "local", "command": [1]}),
+    ("mcp", {"type": "local", "command": "x", "args": "y"}),
+    ("mcp", {"type": "local", "command": "x", "env": {"A": {}}}),
+    ("mcp", {"type": "remote", "url": "https://host", "bearerTokenEnvVar": 1}),
+    ("mcp", b"[1]"),
+    ("mcp", b"{"),
+    ("skills", {}),
+    ("skills", {"sources": [1]}),
+    ("skills", {"sources": [{"type": "local", "source": 1}]}),
+    ("skills", {"sources": [{"type": "git", "source": "ext::sh -c true"}]}),
+    ("skills", {"sources": [{"type": "git", "source": "https://user:password@host/x"}]}),
+    ("skills", {"sources": [{"type": "github", "source": "no-owner"}]}),
+    ("skills", {"sources": [{"type": "local", "source": "/x", "skills": "y"}]}),
+]
 
 
-@pytest.mark.parametrize("query", ["", "?directory=/src", "?mcpName=x", "?directory=src&mcpName=x"])
-async def test_a_query_without_directory_or_name_is_400(tmp_path, query):
+async def test_what_makes_no_sense_is_400_and_changes_nothing(tmp_path):
     async with configured(tmp_path) as (_, client):
-        assert (await client.call("GET", "/v1/config/mcp" + query)).status == 400
+        for kind, config in NONSENSE:
+            answer = await put(client, kind, "/src", config, expect=400)
+            assert json.loads(answer.content)["type"].endswith("invalid_request"), config
+            assert (await client.call("GET", path(kind, "/src"))).status == 404, config
+
+
+INCOMPLETE = ["", "?directory=/src", "?mcpName=x", "?directory=src&mcpName=x"]
+
+
+async def test_a_query_without_directory_or_name_is_400(tmp_path):
+    async with configured(tmp_path) as (_, client):
+        for query in INCOMPLETE:
+            assert (await client.call("GET", "/v1/config/mcp" + query)).status == 400, query
 
 
 async def test_secrets_are_cut_out_of_what_the_routes_answer(tmp_path):

@@ -25,20 +25,24 @@ STALL = {"stallTimeoutS": 0.4}
 
 
 class Fault(NamedTuple):
-    """What the prompt makes the agent do, what of it is seen, and within how many seconds."""
+    """What the prompt makes the agent do, and what of it is seen. ``recipe`` has the grace times of one that has to be
+    killed."""
 
     name: str
     prompt: str
     outcome: str
     code: str | None = None
     context: str = "live"
-    within_s: float = 5
     fields: dict = {}  # noqa: RUF012 — never changed
+    recipe: dict = {}  # noqa: RUF012 — never changed
     cancel: bool = False
 
 
-KILLED = {"context": "restored", "within_s": 14}
+IMPATIENT = {"cancel_grace_s": 0.2, "stop_grace_s": 0.2}
+KILLED = {"context": "restored", "recipe": IMPATIENT}
 CRASHED = {"outcome": "failed", "code": "agent_process_exited", "context": "restored"}
+WITHIN_S = 30
+"""No fault takes a second without load."""
 STALLED = {"outcome": "timeout", "code": "stalled", "fields": STALL}
 
 FAULTS = [
@@ -58,8 +62,8 @@ FAULTS = [
     Fault("it floods stderr", "@stderr=400000", "completed"),
     Fault("it writes lines that are no frames", "@garbage @garbage=utf8 @garbage=array @garbage=number", "completed"),
     Fault("it answers twice", "@twice", "completed"),
-    Fault("it says a line of 60 MiB", f"@bigline={60 * MIB}", "completed", within_s=20),
-    Fault("it says a line that is too long", f"@bigline={65 * MIB}", "completed", within_s=20),
+    Fault("it says a line of 16 MiB", f"@bigline={16 * MIB}", "completed"),
+    Fault("it says a line that is too long", f"@bigline={65 * MIB}", "completed"),
 ]
 
 
@@ -74,7 +78,7 @@ async def assert_it_works_again_and_ends_well(root, running, client, context):
     summary = summary_of(await events_until(client, "turn.ended", offset))
     assert (summary["outcome"], summary["context"]) == ("completed", context)
     await client.shutdown()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(WITHIN_S):
         await running.process.wait()
     assert marked(running.sandbox_id) == []
     events = logged(root)
@@ -87,15 +91,14 @@ async def assert_it_works_again_and_ends_well(root, running, client, context):
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 async def test_a_fault_in_a_turn_ends_it_with_a_defined_outcome_and_harms_no_other(tmp_path, fault):
-    async with session(tmp_path) as (running, client):
-        begun = time.monotonic()
-        async with asyncio.timeout(fault.within_s):
+    async with session(tmp_path, recipe=mock_recipe(**fault.recipe)) as (running, client):
+        async with asyncio.timeout(WITHIN_S):
             await client.send("ses_x", {"message": fault.prompt, **fault.fields})
             if fault.cancel:
                 await client.cancel("ses_x")
             seen = await events_until(client, "turn.ended")
         summary = summary_of(seen)
-        assert summary["outcome"] == fault.outcome, time.monotonic() - begun
+        assert summary["outcome"] == fault.outcome
         assert (summary["error"] or {}).get("code") == fault.code
         assert ("turn.stalled" in [e.type for e in seen]) == (fault.code == "stalled")
         await assert_it_works_again_and_ends_well(tmp_path, running, client, fault.context)
@@ -113,18 +116,19 @@ async def test_a_fault_in_a_turn_ends_it_with_a_defined_outcome_and_harms_no_oth
     ids=lambda value: " ".join(value) if isinstance(value, list) else value.__name__,
 )
 async def test_a_fault_at_the_start_is_told_in_time_and_the_next_start_works(tmp_path, flags, error):
-    body = {"agent": "mock", "cwd": str(tmp_path / "project"), "startTimeoutS": 1}
+    body = {"agent": "mock", "cwd": str(tmp_path / "project"), "startTimeoutS": WITHIN_S}
+    soon = {"startTimeoutS": 0.5} if error is errors.DeadlineExceeded else {}
     async with supervisor(tmp_path, mock_recipe(*flags)) as running, running.client() as client:
         with pytest.raises(error):
-            await client.create_session("ses_x", body, timeout_s=8)
+            await client.create_session("ses_x", {**body, **soon}, timeout_s=WITHIN_S)
         assert marked(running.sandbox_id) == []
-        await client.create_session("ses_x", body, timeout_s=8)
+        await client.create_session("ses_x", body, timeout_s=WITHIN_S)
         await assert_it_works_again_and_ends_well(tmp_path, running, client, "new")
 
 
 @pytest.mark.slow
 async def test_a_stalled_turn_is_told_while_it_is_ended_and_the_agent_is_there_again_before_anybody_asks(tmp_path):
-    async with session(tmp_path, **STALL) as (_, client):
+    async with session(tmp_path, recipe=mock_recipe(**IMPATIENT), **STALL) as (_, client):
         await client.send("ses_x", {"message": "@freeze"})
         seen = await events_until(client, "turn.stalled")
         assert seen[-1].data["silent_s"] >= 0.4
@@ -135,18 +139,18 @@ async def test_a_stalled_turn_is_told_while_it_is_ended_and_the_agent_is_there_a
             "turn.ended",
             "sandbox.agent_started",
         ]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             while (await client.snapshot("ses_x"))["status"] != "idle":
                 await asyncio.sleep(0.01)
 
 
 @pytest.mark.slow
 async def test_an_agent_that_is_stopped_between_turns_stalls_over_a_prompt_larger_than_its_pipe(tmp_path):
-    async with session(tmp_path) as (running, client):
+    async with session(tmp_path, recipe=mock_recipe(**IMPATIENT)) as (running, client):
         pid = (await events_until(client, "session.started"))[-1].data["metadata"]["pid"]
         os.kill(pid, signal.SIGSTOP)
         await client.send("ses_x", {"message": "x" * MIB, **STALL})
-        async with asyncio.timeout(14):
+        async with asyncio.timeout(WITHIN_S):
             seen = await events_until(client, "turn.ended")
         assert summary_of(seen)["error"]["code"] == "stalled"
         await assert_it_works_again_and_ends_well(tmp_path, running, client, "restored")
@@ -161,22 +165,22 @@ async def test_all_that_an_agent_said_before_it_died_is_in_the_log_though_a_chil
 
 
 async def test_an_agent_that_waits_for_a_person_is_not_stalled_and_is_watched_again_after_the_answer(tmp_path):
-    async with session(tmp_path, **STALL) as (_, client):
+    async with session(tmp_path, stallTimeoutS=1) as (_, client):
         await client.send("ses_x", {"message": "@permission @hang"})
         seen = await events_until(client, "permission.requested")
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(1.5):
                 await events_until(client, "turn.stalled", seen[-1].sequence)
         await client.reply_permission("ses_x", seen[-1].data["permission_id"], {"reply": "once"})
         answered = time.monotonic()
         seen = await events_until(client, "turn.ended", seen[-1].sequence)
-    assert time.monotonic() - answered >= 0.4
+    assert time.monotonic() - answered >= 0.9
     assert summary_of(seen)["error"]["code"] == "stalled"
 
 
 async def test_an_agent_that_goes_on_talking_is_never_stalled(tmp_path):
-    async with session(tmp_path, **STALL) as (_, client):
-        await client.send("ses_x", {"message": "@chunks=6 @delay=0.2"})
+    async with session(tmp_path, stallTimeoutS=1.5) as (_, client):
+        await client.send("ses_x", {"message": "@chunks=11 @delay=0.2"})
         assert summary_of(await events_until(client, "turn.ended"))["outcome"] == "completed"
 
 

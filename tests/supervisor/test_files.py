@@ -56,12 +56,15 @@ async def test_files_of_proc_which_have_no_size_are_read(tmp_path):
         assert b"Name:" in await content(fs, "/proc/self/status")
 
 
-@pytest.mark.parametrize("path", ["missing", "missing/below", "/no/such/file"])
-async def test_what_is_missing_is_404_and_named(tmp_path, path):
+MISSING = ["missing", "missing/below", "/no/such/file"]
+
+
+async def test_what_is_missing_is_404_and_named(tmp_path):
     async with files(tmp_path) as (fs, _):
-        for call in (fs.stat(path), fs.entries(path), content(fs, path), fs.delete(path), fs.move(path, "x")):
-            with pytest.raises(errors.PathNotFound, match=path):
-                await call
+        for path in MISSING:
+            for call in (fs.stat(path), fs.entries(path), content(fs, path), fs.delete(path), fs.move(path, "x")):
+                with pytest.raises(errors.PathNotFound, match=path):
+                    await call
 
 
 async def test_a_directory_where_a_file_is_meant_is_refused(tmp_path, project):
@@ -200,29 +203,29 @@ async def test_an_edit_refuses_a_binary_and_other_encodings(tmp_path, project):
     assert (project / "binary").read_bytes() == b"a\0b"
 
 
-@pytest.mark.parametrize(
-    ("method", "target", "body", "status", "code"),
-    [
-        ("GET", "file", None, 400, "invalid_request"),
-        ("GET", "nothing", None, 404, "not_found"),
-        ("POST", "file?path=x", None, 405, "invalid_request"),
-        ("POST", "move", b"{", 400, "invalid_request"),
-        ("POST", "move", b'{"from": 1, "to": "x"}', 400, "invalid_request"),
-        ("PUT", "file?path=x&mode=9", b"x", 400, "invalid_request"),
-        ("PUT", "file?path=x&mode=4755", b"x", 400, "invalid_request"),
-        ("POST", "upload-batch?path=x", b"x", 400, "invalid_request"),
-        ("GET", "stat?path=x&session=ses_none", None, 404, "session_not_found"),
-        ("GET", "entries?path=nowhere", None, 404, "path_not_found"),
-    ],
-)
-async def test_every_error_is_problem_json(tmp_path, method, target, body, status, code):
+WRONG = [
+    ("GET", "file", None, 400, "invalid_request"),
+    ("GET", "nothing", None, 404, "not_found"),
+    ("POST", "file?path=x", None, 405, "invalid_request"),
+    ("POST", "move", b"{", 400, "invalid_request"),
+    ("POST", "move", b'{"from": 1, "to": "x"}', 400, "invalid_request"),
+    ("PUT", "file?path=x&mode=9", b"x", 400, "invalid_request"),
+    ("PUT", "file?path=x&mode=4755", b"x", 400, "invalid_request"),
+    ("POST", "upload-batch?path=x", b"x", 400, "invalid_request"),
+    ("GET", "stat?path=x&session=ses_none", None, 404, "session_not_found"),
+    ("GET", "entries?path=nowhere", None, 404, "path_not_found"),
+]
+
+
+async def test_every_error_is_problem_json(tmp_path):
     async with supervisor(tmp_path) as running:
-        answer = await curl(running, "-X", method, f"http://x/v1/fs/{target}", body=body)
-    head, _, text = answer.partition(b"\r\n\r\n")
-    assert head.split()[1] == str(status).encode()
-    assert b"application/problem+json" in head
-    problem = json.loads(text)
-    assert (problem["type"].rpartition(":")[2], problem["status"]) == (code, status)
+        for method, target, body, status, code in WRONG:
+            answer = await curl(running, "-X", method, f"http://x/v1/fs/{target}", body=body)
+            head, _, text = answer.partition(b"\r\n\r\n")
+            assert head.split()[1] == str(status).encode(), target
+            assert b"application/problem+json" in head
+            problem = json.loads(text)
+            assert (problem["type"].rpartition(":")[2], problem["status"]) == (code, status)
 
 
 async def curl(running, *args, body=None):

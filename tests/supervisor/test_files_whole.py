@@ -55,7 +55,7 @@ async def begun_upload(running, route, sent: bytes, length: int):
 
 
 async def until(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 

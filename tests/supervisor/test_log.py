@@ -105,6 +105,33 @@ def test_text_that_no_utf8_or_json_can_hold_is_written_as_what_all_can_read(log)
     assert plain == {"delta": "grüße 🙂"}
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"item_id": "itm_1", "delta": 'a "b" \\ \n\t\x00 é 😀 \u2028'},
+        {"item_id": "itm_1", "delta": "", "native_item_id": "m/1"},
+        {"item_id": "itm_1", "delta": "a", "native_item_id": 5},
+        {"item_id": "itm_1", "delta": "a", "replayed": True},
+        {"item_id": "itm_1", "delta": "a", "native_item_id": "m", "replayed": True},
+        {"item_id": "itm_1", "text": "a"},
+        {"item_id": "itm_1"},
+    ],
+)
+def test_a_piece_of_text_is_written_as_any_other_event(log, data):
+    log.append([Draft(kind, data, raw=b"{}") for kind in ("item.delta", "item.other")], turn_id="trn_1")
+    piece, other = log.read(0, raw=True)
+    assert json.loads(piece.line)["data"] == data
+    assert re.sub(rb"\b(evt_)?\d+\b", b"N", piece.line) == re.sub(
+        rb"\b(evt_)?\d+\b", b"N", other.line.replace(b"item.other", b"item.delta")
+    )
+    assert piece.raw == other.raw == b"{}"
+
+
+def test_a_surrogate_in_a_piece_of_text_is_written_as_an_escape(log):
+    log.append([Draft("item.delta", {"item_id": "itm_1", "delta": "\ud800"})], turn_id=None)
+    assert json.loads(log.read(0)[0].line)["data"]["delta"] == "\ud800"
+
+
 def test_reading_is_paged_by_count_and_by_bytes_and_always_gives_one(log):
     log.append(some(100), turn_id=None)
     assert [record.sequence for record in log.read(10, limit=3)] == [11, 12, 13]

@@ -149,13 +149,16 @@ def overwritten(name, data, at, garbage):
 
 
 READER = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 from agentctl.supervisor.log.session_log import LogReader
 reader, after, page = LogReader(Path(sys.argv[1])), 0, int(sys.argv[2])
 print("ready", flush=True)
 while True:
-    for record in reader.read(after, max_bytes=page, raw=True):
+    records = reader.read(after, max_bytes=page, raw=True)
+    if not records:
+        time.sleep(0.001)
+    for record in records:
         event = json.loads(record.line)
         if record.sequence != after + 1:
             assert event["type"] == "log.gap" and event["data"] == {"from": after + 1, "to": record.sequence - 1}, event

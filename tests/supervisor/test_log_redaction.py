@@ -48,6 +48,16 @@ def test_neither_event_nor_raw_frame_holds_it(log, tmp_path):
     assert b"secret" not in written(tmp_path)
 
 
+def test_among_many_events_only_the_one_with_the_secret_is_changed(log):
+    texts = ["before", f"it is {SECRET}.", "after"]
+    drafts = [Draft("item.delta", {"item_id": "itm_1", "delta": text}, raw=json.dumps(text).encode()) for text in texts]
+    log.append(drafts, turn_id=None)
+    records = log.read(0, raw=True)
+    said = ["before", "it is [redacted].", "after"]
+    assert [json.loads(record.line)["data"]["delta"] for record in records] == said
+    assert [json.loads(record.raw) for record in records] == said
+
+
 def test_a_secret_of_digits_in_a_number_leaves_valid_json(log, tmp_path):
     log.append([Draft("x", {"used": 12345678, "list": [91234567890]}, raw=b'{"used":12345678}')], turn_id=None)
     (record,) = log.read(0, raw=True)

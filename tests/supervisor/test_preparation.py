@@ -102,17 +102,17 @@ async def test_a_directory_that_is_gone_is_told(tmp_path: Path) -> None:
 async def test_a_command_that_does_not_end_is_ended_with_its_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparation, "COMMAND_LIMIT_S", 0.3)
-    with pytest.raises(SandboxError, match=r"did not end within 0\.3 s"):
+    monkeypatch.setattr(preparation, "COMMAND_LIMIT_S", 1.5)
+    with pytest.raises(SandboxError, match=r"did not end within 1\.5 s"):
         await commands(tmp_path, "sleep 60 & echo $! > pid; wait")
     pid = int((tmp_path / "pid").read_text())
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
         assert time.monotonic() < deadline
 
 
 async def test_a_background_process_of_a_command_does_not_hold_the_start_up(tmp_path: Path) -> None:
     begun = time.monotonic()
-    await commands(tmp_path, "sleep 20 & echo $! > pid")
-    assert time.monotonic() - begun < 10
+    await commands(tmp_path, "sleep 100 & echo $! > pid")
+    assert time.monotonic() - begun < 60
     os.kill(int((tmp_path / "pid").read_text()), 9)

@@ -268,7 +268,7 @@ async def test_a_reader_that_goes_away_does_not_hold_the_process_up(ours):
     info = await ours.create({"command": "seq", "args": ["1", "1000000"]})
     async for _ in ours.follow(info["id"], attach=True):
         break
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while (await ours.get(info["id"]))["status"] == "running":
             await asyncio.sleep(0.02)
 

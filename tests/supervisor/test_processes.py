@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,7 +97,7 @@ def test_an_identity_is_the_same_whoever_asks_and_lives_as_long_as_its_process(s
 
 
 def test_a_later_owner_of_the_pid_is_never_signalled(identity):
-    for other in (replace(identity, start_ticks=identity.start_ticks - 1), replace(identity, boot_id="another boot")):
+    for other in (identity._replace(start_ticks=identity.start_ticks - 1), identity._replace(boot_id="another boot")):
         assert not other.is_alive()
         assert not other.signal(signal.SIGKILL)
     assert identity.is_alive()
@@ -106,7 +105,7 @@ def test_a_later_owner_of_the_pid_is_never_signalled(identity):
 
 
 async def test_end_all_spares_the_later_owner_of_a_pid(identity):
-    stale = replace(identity, start_ticks=identity.start_ticks - 1)
+    stale = identity._replace(start_ticks=identity.start_ticks - 1)
     assert await end_all(lambda: [stale], grace_s=0) == []
     assert identity.is_alive()
 
@@ -148,16 +147,18 @@ def test_descendants_are_found_through_sessions_of_their_own(start, strays):
 
 
 def test_marked_processes_are_found_and_no_others(start):
-    process, _ = start(SLEEPER, **{SANDBOX_ENV: "sbx_1"})
-    start(SLEEPER, **{SANDBOX_ENV: "sbx_12"})
-    start(SLEEPER, **{"NOT_" + SANDBOX_ENV: "sbx_1"})
-    assert [found.pid for found in marked("sbx_1")] == [process.pid]
-    assert marked("sbx_none") == []
+    mine = new_id("sbx")
+    process, _ = start(SLEEPER, **{SANDBOX_ENV: mine})
+    start(SLEEPER, **{SANDBOX_ENV: mine + "2"})
+    start(SLEEPER, **{"NOT_" + SANDBOX_ENV: mine})
+    assert [found.pid for found in marked(mine)] == [process.pid]
+    assert marked(new_id("sbx")) == []
 
 
 def test_marked_leaves_ourselves_out(monkeypatch):
-    program = "import os; from agentctl.supervisor.processes import marked; print([p.pid for p in marked('sbx_me')])"
-    env = {**os.environ, SANDBOX_ENV: "sbx_me"}
+    mine = new_id("sbx")
+    program = f"import os; from agentctl.supervisor.processes import marked; print([p.pid for p in marked('{mine}')])"
+    env = {**os.environ, SANDBOX_ENV: mine}
     assert subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True).stdout == "[]\n"
 
 
@@ -171,7 +172,7 @@ async def test_a_process_that_ignores_term_is_killed(start):
 async def test_a_process_that_obeys_gets_its_grace_and_no_more_is_waited(start):
     process, _ = start(SLEEPER)
     identity = ProcessIdentity.of(process.pid)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await end_all(lambda: [identity], grace_s=60) == []
     assert process.wait(5) == -signal.SIGTERM
 
@@ -180,7 +181,7 @@ async def test_a_stopped_process_is_woken_to_hear_term(start):
     process, _ = start(SLEEPER)
     identity = ProcessIdentity.of(process.pid)
     identity.signal(signal.SIGSTOP)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await end_all(lambda: [identity], grace_s=60) == []
     assert process.wait(5) == -signal.SIGTERM
 

@@ -131,7 +131,7 @@ async def test_an_impossible_argument_list_is_refused(tmp_path, argv):
 
 async def test_the_exit_is_known_at_once_though_a_grandchild_holds_the_pipes(spawn):
     agent, grandchild = await spawn(python(HOLDER.format(wait=0)), read_pid=True)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await agent.exit_code == 0
     assert grandchild.is_alive()
     assert not agent.stdout.at_eof()
@@ -188,7 +188,7 @@ async def test_every_caller_of_stop_gets_the_one_ending(spawn):
 async def test_an_agent_that_nobody_reads_can_be_stopped(spawn):
     agent = await spawn(python("while True: print('x' * 100_000)"))
     agent.stdin.write(b"y" * 3_000_000)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert (await agent.stop(0.05)).survivors == []
 
 
@@ -198,7 +198,7 @@ async def test_without_pidfds_the_death_is_seen_too(spawn, monkeypatch):
 
     monkeypatch.setattr(agent_process.os, "pidfd_open", none)
     agent, _ = await spawn(python(HOLDER.format(wait=0)), read_pid=True)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await agent.exit_code == 0
 
 

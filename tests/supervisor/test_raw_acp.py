@@ -24,9 +24,9 @@ from tests.supervisor.support import TOKEN, mock_recipe, supervisor
 
 
 @contextlib.asynccontextmanager
-async def connected(root, *flags, listening=True, recipes=(), **boot):
+async def connected(root, *flags, listening=True, recipes=(), stop_grace_s=1, **boot):
     """A supervisor and a client of its server ``s1``, which listens."""
-    async with supervisor(root, mock_recipe(*flags), *recipes, **boot) as running:
+    async with supervisor(root, mock_recipe(*flags, stop_grace_s=stop_grace_s), *recipes, **boot) as running:
         client = RawClient(running)
         if listening:
             client.listen()
@@ -205,11 +205,14 @@ async def test_lines_that_no_client_could_parse_become_ones_that_it_can(tmp_path
         assert (await client.said("b"))["params"] == {"n": None, "i": [None]}
 
 
-@pytest.mark.parametrize("request_id", [0, -1, "text", "7", 7.5, None])
-async def test_an_answer_has_its_request_s_own_id_and_type(tmp_path, request_id):
+IDS = [0, -1, "text", "7", 7.5, None]
+
+
+async def test_an_answer_has_its_request_s_own_id_and_type(tmp_path):
     async with connected(tmp_path, "--string-id") as (_, client):
-        answer = await client.request(request_id, "initialize", INITIALIZE)
-        assert (answer["id"], type(answer["id"])) == (request_id, type(request_id))
+        for request_id in IDS:
+            answer = await client.request(request_id, "initialize", INITIALIZE)
+            assert (answer["id"], type(answer["id"])) == (request_id, type(request_id))
 
 
 async def test_two_open_requests_with_one_id_are_both_answered(tmp_path):
@@ -259,15 +262,15 @@ async def test_an_answer_that_nobody_asked_for_starts_nothing_and_goes_nowhere(t
         assert "error" not in await client.request(1, "session/list")
 
 
-@pytest.mark.parametrize("kind", ["text", "utf8", "array", "number"])
-async def test_a_line_that_is_no_frame_is_told_and_ends_nothing(tmp_path, kind):
+async def test_a_line_that_is_no_frame_is_told_and_ends_nothing(tmp_path):
     async with connected(tmp_path) as (_, client):
         session = await client.open_session(tmp_path)
-        await client.prompt(7, session, f"@garbage={kind} @say=on")
-        told = await client.said("_adapter/invalid_stdout")
-        assert told["params"]["error"]
-        assert told["params"]["raw"]
-        assert (await client.answer(7))["result"]["stopReason"] == "end_turn"
+        for number, kind in enumerate(("text", "utf8", "array", "number")):
+            await client.prompt(number, session, f"@garbage={kind} @say=on")
+            told = await client.said("_adapter/invalid_stdout")
+            assert told["params"]["error"], kind
+            assert told["params"]["raw"], kind
+            assert (await client.answer(number))["result"]["stopReason"] == "end_turn"
 
 
 async def test_an_answer_to_nothing_is_told_as_such_and_answers_nobody(tmp_path):
@@ -392,7 +395,7 @@ async def test_a_death_is_told_after_the_last_line_and_answers_every_open_reques
     async with connected(tmp_path) as (_, client):
         session = await client.open_session(tmp_path)
         await client.prompt(7, session, words)
-        told = await client.said("_adapter/agent_exited", timeout_s=3)
+        told = await client.said("_adapter/agent_exited")
         assert numbers_in(client.seen[: client._at]) == list(range(300))
         stderr = told["params"].pop("stderr")
         assert told["params"] == ending
@@ -450,7 +453,7 @@ async def test_a_grandchild_that_holds_the_pipe_delays_no_news_of_a_death(tmp_pa
     async with connected(tmp_path) as (running, client):
         session = await client.open_session(tmp_path)
         await client.prompt(7, session, "@grandchild @exit=3")
-        assert (await client.said("_adapter/agent_exited", timeout_s=3))["params"]["code"] == 3
+        assert (await client.said("_adapter/agent_exited"))["params"]["code"] == 3
         await client.answer(7)
         assert await gone(running)
 
@@ -460,7 +463,7 @@ async def test_a_new_agent_starts_only_when_the_end_of_the_old_one_is_told_and_c
         session = await client.open_session(tmp_path)
         old = await pid_of(running)
         await client.prompt(7, session, "@grandchild @exit=3")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while old.is_alive():
                 await asyncio.sleep(0.005)
         await client.request(8, "initialize", INITIALIZE)
@@ -471,12 +474,12 @@ async def test_a_new_agent_starts_only_when_the_end_of_the_old_one_is_told_and_c
 
 async def counted(running, number) -> None:
     """Wait until so many processes of the sandbox are seen: in the middle of its exec one has no environment yet."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(marked(running.sandbox_id)) != number:
             await asyncio.sleep(0.005)
 
 
-async def gone(running, within_s=5.0) -> bool:
+async def gone(running, within_s=20.0) -> bool:
     """No process of the sandbox is left, after a while."""
     end = time.monotonic() + within_s
     while marked(running.sandbox_id) and time.monotonic() < end:
@@ -506,13 +509,12 @@ async def test_a_failed_start_is_202_and_an_error_on_the_stream_each_time(tmp_pa
 
 
 async def test_delete_is_204_at_once_ends_the_stream_and_the_agent_and_can_be_repeated(tmp_path):
-    async with connected(tmp_path) as (running, client):
+    async with connected(tmp_path, stop_grace_s=100) as (running, client):
         await client.open_session(tmp_path)
-        began = time.monotonic()
-        assert (await client.call("DELETE")).status == 204
-        assert time.monotonic() - began < 1.5
+        async with asyncio.timeout(30):
+            assert (await client.call("DELETE")).status == 204
         assert marked(running.sandbox_id) == []
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             await client.stream_ended.wait()
         assert (await client.call("DELETE")).status == 204
         assert (await client.call("DELETE", "/v1/acp/never-was")).status == 204
@@ -528,7 +530,7 @@ async def test_deleting_a_stubborn_agent_kills_its_whole_tree_within_the_grace(t
         await counted(running, 2)
         began = time.monotonic()
         assert (await client.call("DELETE")).status == 204
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         assert marked(running.sandbox_id) == []
         assert (await client.answer(7))["error"]["data"]["signal"] == 9
 
@@ -554,7 +556,7 @@ async def test_a_post_during_a_delete_waits_and_gets_a_new_agent(tmp_path):
         await client.open_session(tmp_path)
         old = await pid_of(running)
         deleting = asyncio.create_task(client.call("DELETE"))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             while json.loads((await client.call("GET", "/v1/acp")).content)["servers"]:
                 await asyncio.sleep(0.01)
         async with another(running) as fresh:
@@ -570,7 +572,7 @@ async def test_leaving_answers_open_requests_and_ends_streams_and_agents(tmp_pat
         await client.until(lambda e: "grandchild" in text_of([e]))
         running.process.send_signal(signal.SIGTERM)
         await client.answer(7)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await client.stream_ended.wait()
             assert await running.process.wait() == 0
         assert marked(running.sandbox_id) == []
@@ -578,11 +580,11 @@ async def test_leaving_answers_open_requests_and_ends_streams_and_agents(tmp_pat
 
 @pytest.mark.slow
 async def test_an_open_request_is_activity_and_a_quiet_agent_or_reader_is_not(tmp_path):
-    async with connected(tmp_path, idle_timeout_s=0.5) as (running, client):
+    async with connected(tmp_path, idle_timeout_s=1) as (running, client):
         session = await client.open_session(tmp_path)
-        await client.prompt(7, session, "@sleep=2 @say=done")
+        await client.prompt(7, session, "@sleep=1.6 @say=done")
         assert (await client.answer(7))["result"]["stopReason"] == "end_turn"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await client.stream_ended.wait()
             await running.process.wait()
 
@@ -593,55 +595,49 @@ POST_HEADERS = {"content_type": "application/json"}
 FRAME = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": INITIALIZE}
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "headers", "status", "code"),
-    [
-        ("POST", "/v1/acp/new", FRAME, POST_HEADERS, 400, "invalid_request"),
-        ("POST", "/v1/acp/new?agent=nobody", FRAME, POST_HEADERS, 400, "unsupported_agent"),
-        ("POST", "/v1/acp/s1?agent=echo", FRAME, POST_HEADERS, 409, "conflict"),
-        ("POST", "/v1/acp/new?agent=mock&cwd=here", FRAME, POST_HEADERS, 400, "invalid_request"),
-        ("POST", "/v1/acp/s1", FRAME, {"content_type": "text/plain"}, 415, "unsupported_media_type"),
-        ("POST", "/v1/acp/s1", FRAME, {}, 415, "unsupported_media_type"),
-        ("POST", "/v1/acp/s1", FRAME, {**POST_HEADERS, "accept": "text/html"}, 406, "not_acceptable"),
-        ("POST", "/v1/acp/s1", FRAME, {**POST_HEADERS, "accept": "application/json;q=0"}, 406, "not_acceptable"),
-        ("POST", "/v1/acp/s1", b"{nonsense", POST_HEADERS, 400, "invalid_request"),
-        ("POST", "/v1/acp/s1", b"\xff\xfe{", POST_HEADERS, 400, "invalid_request"),
-        ("POST", "/v1/acp/s1", b"[1]", POST_HEADERS, 400, "invalid_request"),
-        ("POST", "/v1/acp/s1", b"", POST_HEADERS, 400, "invalid_request"),
-        ("POST", "/v1/acp/s1", {"jsonrpc": "2.0"}, POST_HEADERS, 400, "invalid_request"),
-        ("POST", "/v1/acp/s1", {"id": 1, "method": 3}, POST_HEADERS, 400, "invalid_request"),
-        ("POST", "/v1/acp/%2e%2e?agent=mock", FRAME, POST_HEADERS, 400, "invalid_request"),
-        ("POST", "/v1/acp/a%20b?agent=mock", FRAME, POST_HEADERS, 400, "invalid_request"),
-        ("POST", f"/v1/acp/{'x' * 200}?agent=mock", FRAME, POST_HEADERS, 400, "invalid_request"),
-        ("POST", "/v1/acp/a%2fb?agent=mock", FRAME, POST_HEADERS, 404, "not_found"),
-        ("GET", "/v1/acp/.hidden", None, {}, 400, "invalid_request"),
-        ("GET", "/v1/acp/s1", None, {"last_event_id": "x"}, 400, "invalid_request"),
-        ("GET", "/v1/acp/s1", None, {"last_event_id": "-1"}, 400, "invalid_request"),
-        ("GET", "/v1/acp/s1", None, {"last_event_id": "9" * 5000}, 400, "invalid_request"),
-        ("GET", "/v1/acp/s1", None, {"last_event_id": "4711"}, 400, "invalid_request"),
-        ("GET", "/v1/acp/s1?offset=x", None, {}, 400, "invalid_request"),
-        ("GET", "/v1/acp/s1", None, {"accept": "application/json"}, 406, "not_acceptable"),
-        ("DELETE", "/v1/acp/a%20b", None, {}, 400, "invalid_request"),
-        ("PUT", "/v1/acp/s1", None, {}, 405, "invalid_request"),
-        ("GET", "/v1/acp", None, {"authorization": "Bearer wrong"}, 401, "token_invalid"),
-        ("POST", "/v1/acp/s1", FRAME, {**POST_HEADERS, "authorization": ""}, 401, "token_invalid"),
-    ],
-)
-async def test_every_error_is_problem_json_and_changes_nothing(broken_input, method, path, body, headers, status, code):
-    client, root = broken_input
-    response = await client.call(method, path, body=body, **headers)
-    assert response.status == status, response.content
-    assert (b"content-type", b"application/problem+json") in response.headers
-    assert json.loads(response.content)["type"] == f"urn:sandbox-agent:error:{code}"
-    assert TOKEN.encode() not in response.content
-    assert [p.name for p in (root / "log/acp").iterdir()] == ["s1"]
+WRONG = [
+    ("POST", "/v1/acp/new", FRAME, POST_HEADERS, 400, "invalid_request"),
+    ("POST", "/v1/acp/new?agent=nobody", FRAME, POST_HEADERS, 400, "unsupported_agent"),
+    ("POST", "/v1/acp/s1?agent=echo", FRAME, POST_HEADERS, 409, "conflict"),
+    ("POST", "/v1/acp/new?agent=mock&cwd=here", FRAME, POST_HEADERS, 400, "invalid_request"),
+    ("POST", "/v1/acp/s1", FRAME, {"content_type": "text/plain"}, 415, "unsupported_media_type"),
+    ("POST", "/v1/acp/s1", FRAME, {}, 415, "unsupported_media_type"),
+    ("POST", "/v1/acp/s1", FRAME, {**POST_HEADERS, "accept": "text/html"}, 406, "not_acceptable"),
+    ("POST", "/v1/acp/s1", FRAME, {**POST_HEADERS, "accept": "application/json;q=0"}, 406, "not_acceptable"),
+    ("POST", "/v1/acp/s1", b"{nonsense", POST_HEADERS, 400, "invalid_request"),
+    ("POST", "/v1/acp/s1", b"\xff\xfe{", POST_HEADERS, 400, "invalid_request"),
+    ("POST", "/v1/acp/s1", b"[1]", POST_HEADERS, 400, "invalid_request"),
+    ("POST", "/v1/acp/s1", b"", POST_HEADERS, 400, "invalid_request"),
+    ("POST", "/v1/acp/s1", {"jsonrpc": "2.0"}, POST_HEADERS, 400, "invalid_request"),
+    ("POST", "/v1/acp/s1", {"id": 1, "method": 3}, POST_HEADERS, 400, "invalid_request"),
+    ("POST", "/v1/acp/%2e%2e?agent=mock", FRAME, POST_HEADERS, 400, "invalid_request"),
+    ("POST", "/v1/acp/a%20b?agent=mock", FRAME, POST_HEADERS, 400, "invalid_request"),
+    ("POST", f"/v1/acp/{'x' * 200}?agent=mock", FRAME, POST_HEADERS, 400, "invalid_request"),
+    ("POST", "/v1/acp/a%2fb?agent=mock", FRAME, POST_HEADERS, 404, "not_found"),
+    ("GET", "/v1/acp/.hidden", None, {}, 400, "invalid_request"),
+    ("GET", "/v1/acp/s1", None, {"last_event_id": "x"}, 400, "invalid_request"),
+    ("GET", "/v1/acp/s1", None, {"last_event_id": "-1"}, 400, "invalid_request"),
+    ("GET", "/v1/acp/s1", None, {"last_event_id": "9" * 5000}, 400, "invalid_request"),
+    ("GET", "/v1/acp/s1", None, {"last_event_id": "4711"}, 400, "invalid_request"),
+    ("GET", "/v1/acp/s1?offset=x", None, {}, 400, "invalid_request"),
+    ("GET", "/v1/acp/s1", None, {"accept": "application/json"}, 406, "not_acceptable"),
+    ("DELETE", "/v1/acp/a%20b", None, {}, 400, "invalid_request"),
+    ("PUT", "/v1/acp/s1", None, {}, 405, "invalid_request"),
+    ("GET", "/v1/acp", None, {"authorization": "Bearer wrong"}, 401, "token_invalid"),
+    ("POST", "/v1/acp/s1", FRAME, {**POST_HEADERS, "authorization": ""}, 401, "token_invalid"),
+]
 
 
-@pytest.fixture
-async def broken_input(tmp_path):
+async def test_every_error_is_problem_json_and_changes_nothing(tmp_path):
     async with connected(tmp_path, recipes=(echo_recipe("pass"),)) as (_, client):
         await client.request(1, "initialize", INITIALIZE)
-        yield client, tmp_path
+        for method, path, body, headers, status, code in WRONG:
+            response = await client.call(method, path, body=body, **headers)
+            assert response.status == status, (path, body, headers, response.content)
+            assert (b"content-type", b"application/problem+json") in response.headers
+            assert json.loads(response.content)["type"] == f"urn:sandbox-agent:error:{code}"
+            assert TOKEN.encode() not in response.content
+            assert [p.name for p in (tmp_path / "log/acp").iterdir()] == ["s1"]
 
 
 @pytest.mark.parametrize("accept", ["", "*/*", "text/*", "text/html, text/event-stream;q=0.5", "TEXT/EVENT-STREAM"])
@@ -673,7 +669,7 @@ async def test_listeners_that_wait_for_a_server_are_let_go_at_the_end(tmp_path):
     waiting = asyncio.create_task(servers.awaited("nobody"))
     await asyncio.sleep(0)
     await servers.close()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         with pytest.raises(errors.SessionNotFound):
             await waiting
     with pytest.raises(errors.SandboxError):
@@ -689,7 +685,7 @@ async def test_a_log_that_cannot_be_written_ends_the_agent_and_is_told(tmp_path)
         limit = sum(p.stat().st_size for p in (tmp_path / "log/acp/s1").glob("*.jsonl")) + 4096
         resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         await client.prompt(7, session, "@chunks=2000 @hang")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await client.stream_ended.wait()
         assert await gone(running)
         response = await client.post(FRAME, expect=507)

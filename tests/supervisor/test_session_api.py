@@ -15,7 +15,7 @@ from agentctl import errors
 from agentctl.supervisor import supervisor as supervisor_module
 from agentctl.supervisor.processes import ProcessIdentity, marked
 from agentctl.wire import Boot, PermissionSetup
-from tests.supervisor.support import TOKEN, mock_recipe, supervisor
+from tests.supervisor.support import TOKEN, ask, mock_recipe, supervisor
 
 
 @contextlib.asynccontextmanager
@@ -24,14 +24,14 @@ async def session(root, *flags, recipe=None, permissions="ask", boot=None, **fie
     recipe = recipe or mock_recipe(*flags)
     async with supervisor(root, recipe, **(boot or {})) as running, running.client() as client:
         body = {"agent": recipe.name, "cwd": str(root / "project"), "permissionMode": permissions, **fields}
-        await client.create_session("ses_x", body, timeout_s=20)
+        await client.create_session("ses_x", body, timeout_s=60)
         yield running, client
 
 
 async def events_until(client, wanted, offset=0):
     """All events up to the first one of type ``wanted``."""
     seen = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for batch in client.stream("ses_x", offset):
             for event in batch:
                 seen.append(event)
@@ -167,18 +167,6 @@ async def test_a_deadline_with_a_request_open_is_a_denial(tmp_path):
     async with session(tmp_path) as (_, client):
         _, summary = await turn(client, "@permission", timeoutS=0.3)
     assert summary["outcome"] == "denied"
-
-
-@pytest.mark.slow
-async def test_an_agent_that_ignores_cancel_is_killed_and_the_next_turn_works(tmp_path):
-    async with session(tmp_path) as (_, client):
-        await client.send("ses_x", {"message": "@hang @ignore-cancel @ignore-term"})
-        await client.cancel("ses_x")
-        seen = await events_until(client, "turn.ended")
-        assert seen[-1].data["metadata"]["outcome"] == "cancelled"
-        seen, summary = await turn(client, "hello", offset=seen[-1].sequence)
-        assert summary["outcome"] == "completed"
-        assert summary["context"] == "restored"
 
 
 async def test_kill_ends_a_turn_without_asking_the_agent(tmp_path):
@@ -332,7 +320,7 @@ async def test_leaving_in_mid_turn_tells_interrupted_and_leaves_no_process(tmp_p
         pid = seen[0].data["metadata"]["pid"]
         agent = ProcessIdentity.of(pid)
         await client.shutdown()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             await running.process.wait()
         assert agent is not None
         assert not agent.is_alive()
@@ -342,9 +330,9 @@ async def test_leaving_in_mid_turn_tells_interrupted_and_leaves_no_process(tmp_p
 
 
 async def test_an_idle_supervisor_leaves_by_itself(tmp_path):
-    async with session(tmp_path, boot={"idle_timeout_s": 0.5}) as (running, client):
+    async with session(tmp_path, boot={"idle_timeout_s": 1}) as (running, client):
         seen = []
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             with contextlib.suppress(errors.SupervisorUnreachable):
                 async for batch in client.stream("ses_x", 0):
                     seen += batch
@@ -377,12 +365,6 @@ async def changed_from(directory, old):
     assert abs(directory.stat().st_mtime - time.time()) < 20
 
 
-async def test_a_running_turn_is_no_idleness(tmp_path):
-    async with session(tmp_path, boot={"idle_timeout_s": 0.3}) as (_, client):
-        _, summary = await turn(client, "@chunks=4 @delay=0.6")
-    assert summary["outcome"] == "completed"
-
-
 async def test_without_the_token_nothing_is_answered(tmp_path):
     async with session(tmp_path) as (running, _):
         async with running.client(token="wrong") as stranger:
@@ -401,9 +383,7 @@ async def test_every_error_is_problem_json(tmp_path):
             ("GET", "/v1/sessions/nobody", None, 404),
             ("GET", "/v1/sessions/ses_x/events?offset=-1", None, 400),
         ]:
-            response = await client._pool.request(
-                method, f"http://supervisor{path}", headers=client.headers, content=body
-            )
+            response = await ask(client._connections, method, path, client.headers, body)
             assert response.status == status, path
             assert (b"content-type", b"application/problem+json") in response.headers
             assert json.loads(response.content)["type"].startswith("urn:sandbox-agent:error:")
@@ -413,11 +393,8 @@ async def test_every_error_is_problem_json(tmp_path):
 async def test_a_stream_resumes_after_the_last_event_id(tmp_path):
     async with session(tmp_path) as (_, client):
         seen, _ = await turn(client, "hello")
-        async with client._pool.stream(
-            "GET",
-            "http://supervisor/v1/sessions/ses_x/events/sse",
-            headers=[*client.headers, (b"last-event-id", b"5")],
-        ) as response:
+        headers = [*client.headers, (b"last-event-id", b"5")]
+        async with client.open("GET", "/v1/sessions/ses_x/events/sse", headers=headers) as response:
             first = await anext(aiter(response.aiter_stream()))
     assert first.startswith(b"id: 6\n")
     assert len(seen) > 6
@@ -426,11 +403,12 @@ async def test_a_stream_resumes_after_the_last_event_id(tmp_path):
 async def test_messages_stream_ends_after_its_own_turn(tmp_path):
     async with session(tmp_path) as (_, client):
         async with asyncio.timeout(20):
-            response = await client._pool.request(
+            response = await ask(
+                client._connections,
                 "POST",
-                "http://supervisor/v1/sessions/ses_x/messages/stream",
-                headers=client.headers,
-                content=json.dumps({"message": "hello"}).encode(),
+                "/v1/sessions/ses_x/messages/stream",
+                client.headers,
+                json.dumps({"message": "hello"}).encode(),
             )
     blocks = response.content.strip().split(b"\n\n")
     assert b'"type":"turn.ended"' in blocks[-1]
@@ -478,7 +456,7 @@ async def test_a_terminated_supervisor_ends_even_when_its_agent_will_not(tmp_pat
         agent = (await events_until(client, "session.started"))[0].data["metadata"]["pid"]
         identity = ProcessIdentity.of(agent)
         running.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             assert await running.process.wait() == 0
     assert identity is not None
     assert not identity.is_alive()
@@ -513,11 +491,12 @@ async def test_streaming_an_ended_turn_again_gives_that_turn_and_ends(tmp_path):
     async with session(tmp_path) as (_, client):
         await turn(client, "hello", turnId="trn_once")
         async with asyncio.timeout(10):
-            response = await client._pool.request(
+            response = await ask(
+                client._connections,
                 "POST",
-                "http://supervisor/v1/sessions/ses_x/messages/stream",
-                headers=client.headers,
-                content=json.dumps({"message": "hello", "turnId": "trn_once"}).encode(),
+                "/v1/sessions/ses_x/messages/stream",
+                client.headers,
+                json.dumps({"message": "hello", "turnId": "trn_once"}).encode(),
             )
     blocks = response.content.strip().split(b"\n\n")
     assert b'"type":"turn.started"' in blocks[0]
@@ -550,7 +529,7 @@ async def test_sessions_of_one_sandbox_have_their_own_logs_and_one_can_leave_and
 
 
 async def test_a_supervisor_leaves_when_its_time_is_over_whatever_runs(tmp_path):
-    async with session(tmp_path, boot={"expires_at": time.time() + 0.5}) as (running, client):
+    async with session(tmp_path, boot={"expires_at": time.time() + 2}) as (running, client):
         await client.send("ses_x", {"message": "@hang"})
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             await running.process.wait()

@@ -36,13 +36,13 @@ class Screen:
         self._messages = terminal.messages()
 
     async def until(self, text: bytes) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while text not in self.data:
                 self._take(await anext(self._messages))
 
     async def end(self):
         """The exit frame."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             async for message in self._messages:
                 self._take(message)
         assert self.said[-1]["type"] == "exit"
@@ -178,11 +178,11 @@ async def test_a_slow_viewer_misses_nothing_of_a_flood(ours):
 
 
 async def test_a_terminal_that_nobody_views_is_hung_up_when_that_was_asked_for(ours):
-    name = await on_terminal(ours, "echo up; sleep 60", unattendedMs=200)
+    name = await on_terminal(ours, "echo up; sleep 60", unattendedMs=1000)
     pid = (await ours.get(name))["pid"]
     async with screen(ours, name) as view:
         await view.until(b"up")
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.3)
         assert alive(pid)
     await dead(pid)
 
@@ -227,7 +227,7 @@ class Browser:
         self.writer.write(self.connection.send(event))
 
     async def next(self):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not self.inbox:
                 data = await self.reader.read(65536)
                 self.connection.receive_data(data or None)

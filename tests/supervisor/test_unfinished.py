@@ -31,7 +31,7 @@ async def end(how, running, client):
         running.process.terminate()
     else:
         await client.shutdown()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         await running.process.wait()
 
 
@@ -87,9 +87,8 @@ def test_a_turn_that_the_log_does_not_know_is_neither_cut_nor_ended(tmp_path):
     assert (past.cut, past.ended) == ({}, set())
 
 
-@pytest.mark.parametrize("twice", [1, 2])
-async def test_an_interrupted_turn_is_told_once_however_often_it_is_named(tmp_path, twice):
-    for _ in range(twice):
+async def test_an_interrupted_turn_is_told_once_however_often_it_is_named(tmp_path):
+    for _ in range(2):
         async with session(tmp_path, interruptedTurnId="trn_a") as (_, client):
             assert (await client.snapshot("ses_x"))["status"] == "idle"
     assert len([e for e in logged(tmp_path) if e["type"] == "turn.ended"]) == 1
@@ -105,13 +104,13 @@ async def test_late_updates_of_a_tool_belong_to_no_turn(tmp_path):
 
 
 async def test_an_agent_that_goes_on_talking_keeps_its_sandbox_alive(tmp_path):
-    async with session(tmp_path, boot={"idle_timeout_s": 1.2}) as (running, client):
-        await client.send("ses_x", {"message": "@late=6 @late-every=0.5"})
+    async with session(tmp_path, boot={"idle_timeout_s": 1.5}) as (running, client):
+        await client.send("ses_x", {"message": "@late=4 @late-every=0.5"})
         seen = await events_until(client, "sandbox.hibernated")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await running.process.wait()
     late = [e for e in seen if e.type == "item.delta" and e.data["delta"].startswith("late")]
-    assert len(late) == 6
+    assert len(late) == 4
     assert {e.turn_id for e in late} == {None}
 
 

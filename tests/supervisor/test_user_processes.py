@@ -43,7 +43,7 @@ async def told(ours, process_id, **query):
     """Everything that an attached reader is told: output by stream, and the end."""
     out: dict[str, bytes] = {}
     ended = None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for batch in ours.follow(process_id, attach=True, **query):
             for one in batch:
                 if isinstance(one, Ended):
@@ -57,7 +57,7 @@ async def told(ours, process_id, **query):
 async def said(ours, process_id, wanted: bytes):
     """Wait until that process has printed it."""
     seen = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for batch in ours.follow(process_id):
             seen += b"".join(one.data for one in batch)
             if wanted in seen:
@@ -71,7 +71,7 @@ def alive(pid: int) -> bool:
 
 
 async def dead(pid: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while alive(pid):
             await asyncio.sleep(0.01)
 
@@ -82,7 +82,7 @@ async def dead(pid: int) -> None:
 async def test_a_run_answers_with_all_that_was_said_and_the_exit_code(ours):
     answer = await ours.run(shell("echo out; echo err >&2; exit 3"))
     took = answer.pop("durationMs")
-    assert 0 <= took < 5000
+    assert 0 <= took < 50_000
     assert answer == {
         "exitCode": 3,
         "timedOut": False,
@@ -110,7 +110,7 @@ async def test_output_over_the_cap_is_cut_and_said_to_be(ours):
 async def test_a_timeout_takes_grandchildren_along_and_is_on_time_although_one_holds_the_pipe(ours):
     started = time.monotonic()
     answer = await ours.run(shell("setsid sh -c 'echo $$; trap : TERM; sleep 60; sleep 60' & sleep 60", timeoutMs=300))
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
     assert answer["timedOut"] is True
     assert answer["exitCode"] is None
     await dead(int(answer["stdout"]))
@@ -119,7 +119,7 @@ async def test_a_timeout_takes_grandchildren_along_and_is_on_time_although_one_h
 async def test_a_daemon_that_holds_the_pipe_does_not_hold_up_the_answer_and_lives_on(ours):
     started = time.monotonic()
     answer = await ours.run(shell("sleep 60 & echo $!"))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30
     pid = int(answer["stdout"])
     assert alive(pid)
     os.kill(pid, signal.SIGKILL)
@@ -129,7 +129,7 @@ async def test_a_daemon_may_write_on_after_the_answer(ours, tmp_path):
     flag = tmp_path / "flag"
     script = f"(sleep 0.4; i=0; while [ $i -lt 2000 ]; do echo {'x' * 1000}; i=$((i+1)); done; echo > {flag}) & exit 0"
     await ours.run(shell(script))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not flag.exists():
             await asyncio.sleep(0.02)
 
@@ -311,7 +311,7 @@ async def test_stop_signals_the_grandchildren_too_even_one_in_a_session_of_its_o
 
 async def _lines(ours, process_id, count):
     seen = b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for batch in ours.follow(process_id):
             seen += b"".join(one.data for one in batch)
             if seen.count(b"\n") >= count:
@@ -370,14 +370,14 @@ async def test_the_end_of_the_sandbox_ends_every_process(tmp_path):
 
 @pytest.mark.slow
 async def test_zombies_are_not_left(ours):
-    for _ in range(5):
+    for _ in range(2):
         await ours.run(shell("(sleep 0.01 &) ; true"))
         await told(ours, (await ours.create(shell("true")))["id"])
     rows = [Path(f"/proc/{p}/stat") for p in os.listdir("/proc") if p.isdecimal()]
     own = ours.running.process.pid
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while any(_is_zombie_of(row, own) for row in rows):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.02)
 
 
 def _is_zombie_of(path, parent) -> bool:
@@ -394,10 +394,11 @@ def _is_zombie_of(path, parent) -> bool:
 @pytest.mark.slow
 async def test_a_running_process_keeps_the_sandbox_awake_and_an_ended_one_does_not(tmp_path):
     async with processes(tmp_path, idle_timeout_s=1) as ours:
-        info = await ours.create(shell("sleep 3"))
-        await asyncio.sleep(2)
+        info = await ours.create(shell(f"until [ -e {tmp_path}/end ]; do sleep 0.1; done"))
+        await asyncio.sleep(1.5)
         assert (await ours.get(info["id"]))["status"] == "running"
-        async with asyncio.timeout(10):
+        (tmp_path / "end").touch()
+        async with asyncio.timeout(30):
             assert await ours.running.process.wait() == 0
 
 

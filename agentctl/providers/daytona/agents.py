@@ -13,7 +13,6 @@ import os
 import secrets
 import shlex
 import tarfile
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 from agentctl.agents.platform import name_of as platform_name
 from agentctl.compute import Compute
 from agentctl.errors import NotFound, SandboxError, SandboxNotFound, UsageError
+from agentctl.frozen import frozen
 from agentctl.paths import StatePaths, state_errors
 from agentctl.providers.base import Machine, Progress, RuntimeBuild, RuntimeImage, SandboxSpec
 from agentctl.providers.daytona import boot as booting
@@ -43,7 +43,7 @@ BASE = "python:3.12"
 """What a runtime snapshot stands on when no other image is named."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class DaytonaMachine(Machine):
     """``lives_in`` is Daytona's id of the sandbox that it is, if there is one."""
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from agentctl.errors import DeadlineExceeded, SandboxError, UsageError
+from agentctl.frozen import frozen
 from agentctl.paths import StatePaths
 from agentctl.providers.daytona import place
 from agentctl.providers.daytona.bundle import bundle_of
@@ -93,7 +94,7 @@ while [ ! -e "$RUN/ended" ] && [ "$turns" -lt "$TURNS" ]; do sleep 0.05; turns=$
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Facts:
     """What is to be known of a sandbox before a supervisor can run in it. ``key`` names the bundle that it has."""
 

@@ -6,9 +6,9 @@ import asyncio
 import hashlib
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from agentctl.frozen import frozen
 from agentctl.paths import StatePaths, state_errors
 from agentctl.providers.bootstrap import ensure_runtime
 from agentctl.providers.packed import packed
@@ -18,7 +18,7 @@ KEY = "key"
 """The file that is sent as the last: where it is, the others are."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Bundle:
     """``key`` is the same on every machine that has the same files of agentctl and of its libraries."""
 

@@ -14,12 +14,13 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import import_module
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from agentctl.errors import CredentialsMissing, ProviderUnavailable
+from agentctl.frozen import frozen
 
 T = TypeVar("T")
 API_URL = "https://app.daytona.io/api"
@@ -45,7 +46,7 @@ _READ_FROM_FILES = (
 """What the SDK would take from ``.env`` of the current directory, which may be a stranger's repository."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Account:
     """Whose sandboxes, and where. ``api_key`` is secret, and so is ``jwt_token``."""
 

@@ -41,7 +41,7 @@ class Backend:
     def engine(self, url: str | None = None) -> Engine:
         """The one at ``url``, else the one that is meant now."""
         url = url or engine_url()
-        return self._engines.setdefault(url, Engine(url))
+        return self._engines.setdefault(url, Engine(url, self.installation_labels()))
 
     def engine_of(self, volume: Volume) -> Engine:
         """Raise ``Conflict`` for a volume of another engine than the one that is meant now."""

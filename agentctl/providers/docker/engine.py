@@ -59,10 +59,12 @@ def _of_context(environ: Mapping[str, str]) -> str | None:
 
 
 class Engine:
-    """The engine at ``url``. Every method raises ``ProviderUnavailable`` when it does not answer."""
+    """The engine at ``url``. Every method raises ``ProviderUnavailable`` when it does not answer. ``marks`` are the
+    labels of every container that is made for a moment: by them it is found when who made it was killed meanwhile."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, marks: Mapping[str, str] | None = None) -> None:
         self.url = url
+        self.marks = dict(marks or {})
         self._client: Any = None
         self._ssh: Ssh | None = None
         self._lock = threading.Lock()

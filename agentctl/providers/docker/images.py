@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from agentctl.agents import platform
 from agentctl.compute import Compute
 from agentctl.errors import ImageNotFound, SandboxError, UsageError
+from agentctl.frozen import frozen
 from agentctl.paths import StatePaths
 from agentctl.providers.base import Progress, quiet
 from agentctl.providers.docker import pull
-from agentctl.providers.docker.backend import Backend
+from agentctl.providers.docker.backend import ROLE, Backend
 from agentctl.providers.docker.engine import Engine
 from agentctl.providers.trees import make_private_directory, write_private
 
@@ -46,7 +47,7 @@ for path in [os.environ.get("SSL_CERT_FILE"), ssl.get_default_verify_paths().caf
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Image:
     """``id`` is the engine's; ``env`` what the image sets; ``python`` and ``node`` are paths in it."""
 
@@ -94,7 +95,9 @@ async def roots(engine: Engine, paths: StatePaths, image: Image) -> str | None:
     """The certificates that the image trusts, as PEM; None where they are not to be found."""
     kept = _place(paths) / f"{_digest(image.id)}.pem"
     if not kept.exists():
-        code, said = await engine.call("read the image's certificates", lambda api: _ask(api, image.id, _ROOTS))
+        code, said = await engine.call(
+            "read the image's certificates", lambda api: _ask(api, image.id, _ROOTS, engine.marks)
+        )
         make_private_directory(kept.parent)
         write_private(kept, said if code == 0 else "")
     return kept.read_text() or None
@@ -138,7 +141,7 @@ def _digest(image_id: str) -> str:
 
 
 async def _probe(engine: Engine, paths: StatePaths, image_id: str, name: str) -> Json:
-    code, said = await engine.call(f"look into the image {name}", lambda api: _ask(api, image_id, _PROBE))
+    code, said = await engine.call(f"look into the image {name}", lambda api: _ask(api, image_id, _PROBE, engine.marks))
     if code != 0:
         raise UsageError(
             f"The image {name} has no python3 that runs, and the supervisor needs Python 3.11 or newer.",
@@ -158,7 +161,7 @@ async def _probe(engine: Engine, paths: StatePaths, image_id: str, name: str) ->
     return known
 
 
-def _ask(api: Any, image_id: str, script: str) -> tuple[int, str]:
+def _ask(api: Any, image_id: str, script: str, marks: dict[str, str]) -> tuple[int, str]:
     """The exit code and the output of a probe; one that cannot even be started has ``-1``."""
     from docker import errors as sdk
 
@@ -168,7 +171,7 @@ def _ask(api: Any, image_id: str, script: str) -> tuple[int, str]:
         entrypoint=["python3"],
         command=["-IS", "-c", script],
         host_config=host,
-        labels={"agentctl.role": "probe"},
+        labels={**marks, ROLE: "probe"},
     )["Id"]
     try:
         api.start(probe)

@@ -12,6 +12,7 @@ from typing import Any
 from agentctl.errors import InstallFailed
 from agentctl.paths import StatePaths
 from agentctl.providers.bootstrap import compile_arguments, ensure_runtime, ensure_runtime_for
+from agentctl.providers.docker.backend import ROLE
 from agentctl.providers.docker.container import LAYOUT
 from agentctl.providers.docker.engine import Engine
 from agentctl.providers.docker.images import Image
@@ -30,12 +31,12 @@ def runtime_for(paths: StatePaths, engine: Engine, image: Image) -> Path:
         return ensure_runtime(paths)
 
     def compile_(new: Path, runtime: Path) -> None:
-        engine.call_here("compile the supervisor", lambda api: _compile(api, image, new, runtime))
+        engine.call_here("compile the supervisor", lambda api: _compile(api, image, new, runtime, engine.marks))
 
     return ensure_runtime_for(paths, image.cache_tag, compile_)
 
 
-def _compile(api: Any, image: Image, new: Path, runtime: Path) -> None:
+def _compile(api: Any, image: Image, new: Path, runtime: Path, marks: dict[str, str]) -> None:
     from docker.types import Mount
 
     host = api.create_host_config(
@@ -49,7 +50,7 @@ def _compile(api: Any, image: Image, new: Path, runtime: Path) -> None:
         entrypoint=[image.python],
         command=compile_arguments(new, runtime),
         user=f"{os.getuid()}:{os.getgid()}",
-        labels={"agentctl.role": "compiler"},
+        labels={**marks, ROLE: "compiler"},
         host_config=host,
     )["Id"]
     try:

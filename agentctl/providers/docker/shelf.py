@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from agentctl.errors import NotFound, SandboxError
 from agentctl.providers.docker import near
+from agentctl.providers.docker.backend import ROLE
 from agentctl.providers.docker.engine import Engine
 from agentctl.providers.docker.images import Image
 from agentctl.providers.finish import finished
@@ -86,7 +87,7 @@ async def make_directories(
     archive = _archive(wanted)
 
     def make(api: Any) -> str:
-        shelf = _make_shelf(api, volume, image, labels=labels)
+        shelf = _make_shelf(api, volume, image, labels)
         api.put_archive(shelf, "/", archive)  # not to PLACE: engines leave the target itself as it is
         return shelf
 
@@ -170,7 +171,9 @@ async def _shelf(engine: Engine, volume: str, image: Image, command: Iterable[st
     """The id of a container as ``_make_shelf`` makes it, for as long as the block lasts."""
     made: list[str] = []
     try:
-        await engine.call("reach into a volume", lambda api: made.append(_make_shelf(api, volume, image, command)))
+        await engine.call(
+            "reach into a volume", lambda api: made.append(_make_shelf(api, volume, image, engine.marks, command))
+        )
         yield made[0]
     finally:
         for shelf in made:
@@ -183,9 +186,7 @@ async def put_away(engine: Engine, shelf: str | None) -> None:
     await engine.call("clear up", lambda api: api.remove_container(shelf, force=True, v=True))
 
 
-def _make_shelf(
-    api: Any, volume: str, image: Image, command: Iterable[str] = (), labels: dict[str, str] | None = None
-) -> str:
+def _make_shelf(api: Any, volume: str, image: Image, labels: dict[str, str], command: Iterable[str] = ()) -> str:
     """A container that has the whole volume at ``PLACE``, root's power over it and no network. It is not started:
     archives go in and out all the same."""
     from docker.types import Mount
@@ -197,6 +198,6 @@ def _make_shelf(
         cap_add=["DAC_OVERRIDE", "FOWNER"],
         security_opt=["no-new-privileges:true"],
     )
-    marks = {**(labels or {}), "agentctl.role": "shelf"}
-    how: Json = {"entrypoint": [image.python], "command": list(command), "user": "0:0", "labels": marks}
+    labels = {**labels, ROLE: "shelf"}
+    how: Json = {"entrypoint": [image.python], "command": list(command), "user": "0:0", "labels": labels}
     return str(api.create_container(image.id, host_config=host, **how)["Id"])

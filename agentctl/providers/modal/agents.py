@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentctl.compute import Compute
 from agentctl.errors import NotFound, SandboxNotFound, Unsupported
+from agentctl.frozen import frozen
 from agentctl.providers.base import Machine, Progress, RuntimeBuild, RuntimeImage
 from agentctl.providers.modal import image
 from agentctl.providers.modal.create import detached
@@ -25,7 +25,7 @@ PLATFORM = "linux-x64"
 _DONE = ".brought"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class ModalMachine(Machine):
     """``lives_in`` is Modal's id of the sandbox that it is, if there is one: it has to be told what is new."""
 

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from json.encoder import encode_basestring as _quoted
 from typing import Any, NamedTuple
 
 from agentctl.events import Draft
@@ -14,6 +15,8 @@ from agentctl.supervisor.redaction import REDACTED, Redact
 
 _compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+_TEXT = "item.delta"
+_TEXT_HEAD = f'"agent","synthetic":false,"type":"{_TEXT}","data":'
 
 
 class Heading(NamedTuple):
@@ -54,22 +57,52 @@ def without_surrogates(value: Any) -> Any:
     return [without_surrogates(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def encode(first: int, drafts: Sequence[Draft], heading: Heading, redact: Redact | None) -> list[bytes]:
+def encode(first: int, drafts: Sequence[Draft], heading: Heading, redact: Redact | None) -> bytes:
     """The records of ``drafts``, numbered from ``first``, each with its newline."""
     shared = heading.to_json(time.time())
-    return [_encode_one(number, draft, shared, redact) for number, draft in enumerate(drafts, first)]
+    text_head = shared.decode() + _TEXT_HEAD
+    lines = [_text_line(n, draft, text_head) or _line(n, draft, shared) for n, draft in enumerate(drafts, first)]
+    frames = _frames(drafts)
+    records = _joined(lines, frames)
+    if redact is None or redact(records) == records:  # one look at all, for most have nothing to be cut out
+        return records
+    lines = [redacted(line, redact) for line in lines]
+    return _joined(lines, [frame if frame is None else redacted(frame, redact) for frame in frames])
 
 
-def _encode_one(number: int, draft: Draft, shared: bytes, redact: Redact | None) -> bytes:
+def _line(number: int, draft: Draft, shared: bytes) -> bytes:
     head = f'"{draft.source}","synthetic":{"true" if draft.synthetic else "false"},"type":"{draft.type}","data":'
-    line = b'{"sequence":%d,"event_id":"evt_%d"%b%b%b}' % (number, number, shared, head.encode(), dump(draft.data))
-    raw = draft.raw
-    if raw is not None and (b"\t" in raw or b"\n" in raw):
-        raw = _on_one_line(raw)
-    if redact is not None:
-        line = redacted(line, redact)
-        raw = redacted(raw, redact) if raw is not None else None
-    return line + b"\n" if raw is None else b"%b\t%b\n" % (line, raw)
+    return b'{"sequence":%d,"event_id":"evt_%d"%b%b%b}' % (number, number, shared, head.encode(), dump(draft.data))
+
+
+def _text_line(number: int, draft: Draft, head: str) -> bytes | None:
+    """The same for a piece of the agent's text, as most events are; None where there is more to it."""
+    kind, data, source, synthetic, _ = draft
+    if kind != _TEXT or synthetic or source != "agent" or not 2 <= len(data) <= 3:
+        return None
+    try:
+        said = f'"item_id":{_quoted(data["item_id"])},"delta":{_quoted(data["delta"])}'
+        if len(data) == 3:
+            said = f'{said},"native_item_id":{_quoted(data["native_item_id"])}'
+        return f'{{"sequence":{number},"event_id":"evt_{number}"{head}{{{said}}}}}'.encode()
+    except (KeyError, TypeError, UnicodeEncodeError):  # also a lone surrogate
+        return None
+
+
+def _frames(drafts: Sequence[Draft]) -> list[bytes | None]:
+    """The raw frames, without the tabs and newlines that tell where a record's parts end."""
+    frames = [draft.raw for draft in drafts]
+    together = b"".join(filter(None, frames))
+    if b"\t" in together or b"\n" in together:
+        return [_on_one_line(raw) if raw and (b"\t" in raw or b"\n" in raw) else raw for raw in frames]
+    return frames
+
+
+def _joined(lines: list[bytes], frames: list[bytes | None]) -> bytes:
+    parts: list[bytes] = []
+    for line, frame in zip(lines, frames, strict=True):
+        parts += (line, b"\n") if frame is None else (line, b"\t", frame, b"\n")
+    return b"".join(parts)
 
 
 def _on_one_line(raw: bytes) -> bytes:

@@ -129,10 +129,10 @@ class SessionLog:
         heading = Heading(self._session_id, native_session_id, turn_id)
         records = encode(first, drafts, heading, self._redact)
         self._lock.check()
-        self._writer.write(b"".join(records), first, durable=durable)
+        self._writer.write(records, first, durable=durable)
         if durable:
             self._lock.check()  # since the first look we may have been stopped for a long time
-        self._last += len(records)
+        self._last += len(drafts)
         self._news.tell()
         if self.noted is not None:
             self.noted(durable)

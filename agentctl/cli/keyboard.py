@@ -9,7 +9,8 @@ import termios
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+
+_LINE_EDITING = termios.ICANON | termios.ECHO
 
 
 class KeyboardGone(Exception):
@@ -27,7 +28,11 @@ def single_keys() -> Iterator[None]:
     try:
         yield
     finally:
-        termios.tcsetattr(fd, termios.TCSANOW, before)
+        # Only what was changed here: whoever silenced controls may have ended meanwhile, or may end later.
+        now = termios.tcgetattr(fd)
+        now[3] = now[3] & ~_LINE_EDITING | before[3] & _LINE_EDITING
+        now[0], now[6] = before[0], before[6]
+        termios.tcsetattr(fd, termios.TCSANOW, now)
 
 
 class SilentControls:
@@ -35,19 +40,21 @@ class SilentControls:
     be off by one line. Where stdin is no terminal nothing happens."""
 
     def __init__(self) -> None:
-        self._before: list[Any] | None = None
+        self._silenced = 0
 
     def enter(self) -> None:
-        if self._before is None and sys.stdin.isatty():
-            self._before = termios.tcgetattr(sys.stdin.fileno())
-            silent = [*self._before]
-            silent[3] &= ~termios.ECHOCTL
-            termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, silent)
+        if not self._silenced and sys.stdin.isatty():
+            now = termios.tcgetattr(sys.stdin.fileno())
+            self._silenced = now[3] & termios.ECHOCTL
+            now[3] &= ~termios.ECHOCTL
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, now)
 
     def leave(self) -> None:
-        if self._before is not None:
-            termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, self._before)
-            self._before = None
+        if self._silenced:
+            now = termios.tcgetattr(sys.stdin.fileno())
+            now[3] |= self._silenced
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, now)
+            self._silenced = 0
 
 
 async def read_key() -> str:

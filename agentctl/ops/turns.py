@@ -91,12 +91,12 @@ async def _opened(
     """A supervisor that dies while it is sent the message is followed by another one, once: the id sees to it that
     what the first one began is not begun again."""
     if (known := _ended(app, session.id, turn_id)) is not None:
-        return TurnStream(app, session, turn_id, None, _start(known, 0, before, _WAS_SENT))
+        return TurnStream(app, session, turn_id, None, _start(known, session, before, _WAS_SENT))
     for again in (True, False):
         link = await stack.enter_async_context(reach.living(app, session, report, on_lost=message.on_lost))
         # Asked again: bringing it up brought the mirror up to date, and a new supervisor knows nothing of old turns.
         if (known := _ended(app, session.id, turn_id)) is not None:
-            return TurnStream(app, session, turn_id, None, _start(known, 0, before, _WAS_SENT))
+            return TurnStream(app, session, turn_id, None, _start(known, session, before, _WAS_SENT))
         try:
             said = await link.client.send(session.id, message.to_body(turn_id))
             break
@@ -110,15 +110,18 @@ async def _opened(
                 raise
             await stack.aclose()
     known = app.store.turn(session.id, turn_id)
-    start = _start(known, link.session.last_sequence, before, said)
+    start = _start(known, link.session, before, said)
     return TurnStream(app, link.session, turn_id, link.client, start)
 
 
-def _start(known: Turn | None, offset: int, before: TurnStream | None, said: Json) -> Start:
+def _start(known: Turn | None, session: Session, before: TurnStream | None, said: Json) -> Start:
+    """What is read from here on is mirrored, and so must not begin after what is mirrored already: a turn's row may be
+    there without the events before it, when its writer died between the two."""
+    offset = session.last_sequence
     if before is not None:
         offset = before.read_to
     elif known is not None:
-        offset = (known.first_sequence or 1) - 1
+        offset = min(offset, (known.first_sequence or 1) - 1)
     return Start(
         offset=offset,
         sent_as=said["status"],

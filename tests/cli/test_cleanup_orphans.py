@@ -23,7 +23,7 @@ from tests.cli.running import agentctl, alive
 from tests.cli.watching import Watched, supervisor_pid
 from tests.docker.support import clear, everything_of, installation
 
-OLD = ("--older-than", "0.01s")
+OLD = ("--older-than", "0.001s")
 
 
 @pytest.fixture(params=["unix_local", "docker"])
@@ -164,7 +164,7 @@ def test_what_is_wanted_again_is_left_and_what_is_gone_meanwhile_counts_as_delet
                 app.store.put_sandbox(lost[next(one for one in lost if one not in told)])
                 remove_elsewhere(app.paths, lost[[one for one in lost if one not in told][1]])
 
-        wanted = orphans.Sweep(origin=app.origin, providers=(provider,), older_than_s=0.01, delete=True)
+        wanted = orphans.Sweep(origin=app.origin, providers=(provider,), older_than_s=0.0, delete=True)
         found = asyncio.run(orphans.sweep(app, wanted, hear))
         by_id = {one.sandbox_id: (one.action, one.reason) for one in found if one.kind == "sandbox"}
         rest = [by_id[one] for one in lost if one != told[0]]
@@ -267,7 +267,7 @@ def test_processes_whose_directory_is_gone_and_dead_sockets_are_found(own_tempor
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(place / "sock"))
     os.utime(place, (1, 1))
-    found = {(one["kind"], one["id"]) for one in cleanup("--older-than", "0.01s").data["orphans"]}
+    found = {(one["kind"], one["id"]) for one in cleanup("--older-than", "0.001s").data["orphans"]}
     assert {("processes", f"processes of {session.sandbox_id}"), ("socket", str(place))} <= found
     assert agentctl("cleanup-orphans", *OLD, "--yes").code == 0
     assert not place.exists()

@@ -62,7 +62,7 @@ async def test_what_a_killed_command_left_is_found_and_removed(provider, killed_
     volume = await provider.volume_create("default")
     argv = [sys.executable, "-c", DIES, str(killed_at.root), docker_image, volume.handle["volume"]]
     subprocess.run(argv, check=True)
-    sweep = ("cleanup-orphans", "--provider", "docker", "--older-than", "0.01s", "--json")
+    sweep = ("cleanup-orphans", "--provider", "docker", "--older-than", "0.001s", "--json")
     shown = agentctl(*sweep)
     assert [(one["kind"], one["action"]) for one in shown.data["orphans"]] == [("helper", "would_delete")] * 3, shown
     gone = agentctl(*sweep, "--yes")

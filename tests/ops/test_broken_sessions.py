@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from agentctl import errors
+from agentctl.model import Turn
 from agentctl.ops import mirror, reach, session_end, sessions, turns
 from agentctl.ops.report import silent
 from agentctl.supervisor.log.session_log import LogReader
@@ -22,10 +23,13 @@ SLOW_AGENT = (sys.executable, "-IS", reach.__file__.replace("ops/reach.py", "sup
 
 
 async def ended_in_log(app, session, turn_id):
-    """Wait for a turn's end in the log on the volume, which nobody mirrors meanwhile."""
+    """Wait for a turn's end in the log on the volume, which nobody mirrors meanwhile; return the log."""
     log = LogReader(app.paths.volumes / "default" / mirror.log_path(session.id))
     async with asyncio.timeout(60):
-        while not any(b'"type":"turn.ended"' in r.line and turn_id.encode() in r.line for r in log.read(0)):
+        while True:
+            records = log.read(0)
+            if any(b'"type":"turn.ended"' in r.line and turn_id.encode() in r.line for r in records):
+                return records
             await asyncio.sleep(0.01)
 
 
@@ -226,3 +230,23 @@ async def test_a_sandbox_that_ends_as_soon_as_it_was_started_is_worth_another_tr
     with pytest.raises(errors.SupervisorUnreachable, match="ended at once") as told:
         await reach.client_to_new(provider, sandbox.handle)
     assert told.value.retryable
+
+
+async def test_what_the_log_has_before_a_turn_is_mirrored_when_only_the_turns_row_was_written(app, tmp_path):
+    """The writer of the mirror died between the two."""
+    session = await sessions.create(app, spec(tmp_path))
+    await say(app, session.id, "hello")
+    await session_end.release(app, session.id)
+    message = turns.Message(text="again", turn_id="trn_again")
+    await turns.submit(app, session.id, message)
+    log = await ended_in_log(app, session, "trn_again")
+    first = next(r.sequence for r in log if b'"type":"turn.started"' in r.line and b"trn_again" in r.line)
+    assert first > app.store.session(session.id).last_sequence + 1
+    app.store.put_turn(
+        Turn(id="trn_again", session_id=session.id, status="running", created_at=1.0, first_sequence=first)
+    )
+    async with turns.open_turn(app, session.id, message) as turn:
+        told = [event.sequence async for batch in turn for event in batch]
+    assert (turn.result.outcome, told[0]) == ("completed", first)
+    numbers = [number for number, _ in app.store.events(session.id)]
+    assert numbers == list(range(1, told[-1] + 1))

@@ -202,7 +202,7 @@ async def ended_in_log(stage: Stage, turn_id: str, scratch: Path) -> None:
     mark, looks = f'"turn_id":"{turn_id}"'.encode(), itertools.count()
     async with asyncio.timeout(ENDED_WITHIN_S):
         while True:
-            records = stage.plug.log(stage.session, scratch / str(next(looks))).read(0)
+            records = stage.plug.log(stage.session, scratch / str(next(looks))).read(stage.session.last_sequence)
             if any(b'"type":"turn.ended"' in record.line and mark in record.line for record in records):
                 return
             await asyncio.sleep(0.02)

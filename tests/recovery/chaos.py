@@ -164,9 +164,10 @@ class Chaos:
         for story in self.stories:
             made = await self._command(story, "sessions", "create", story.session, "--agent", "mock", "--no-provision")
             story.session_id = made.data["id"]
-        async with asyncio.TaskGroup() as group:
-            for story in self.stories:
-                group.create_task(self._play(story))
+        for part in (self._play, self._come_to_rest):  # nobody rests while another shoots at the database of all
+            async with asyncio.TaskGroup() as group:
+                for story in self.stories:
+                    group.create_task(part(story))
         self._callers.shutdown()
 
     async def _play(self, story: Story) -> None:
@@ -181,7 +182,6 @@ class Chaos:
                 await asyncio.gather(shooting, return_exceptions=True)
             if story.oddities:
                 return  # what follows would only bury it
-        await self._come_to_rest(story)
 
     async def _until_acknowledged(self, story: Story, turn: PlannedTurn) -> None:
         for _ in range(ATTEMPTS):
@@ -202,6 +202,8 @@ class Chaos:
 
     async def _come_to_rest(self, story: Story) -> None:
         """A last turn that nobody shoots at: it comes after all that was sent, and closes what a kill left open."""
+        if story.oddities:
+            return
         last = PlannedTurn(f"{story.session}-last", "send", 1)
         await self._until_acknowledged(story, last)
         story.plan.append(last)

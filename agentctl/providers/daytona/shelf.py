@@ -62,7 +62,9 @@ async def fetch(sandbox: Any, directory: str, target: Path, *, lives_on: bool = 
     """Copy the files of a directory of the sandbox to ``target``, which stays missing when that is. ``lives_on``:
     nothing else of it may stay in the sandbox."""
     place, packed = shlex.quote(directory), _ARCHIVE.format(secrets.token_hex(6))
-    script = f"[ -d {place} ] || exit 0; tar -C {place} -czf {packed} . && echo packed"
+    # tar fails when something changes while it reads, as a log does that a supervisor keeps right now.
+    pack = f"tar -C {place} -czf {packed} . && echo packed"
+    script = f"[ -d {place} ] || exit 0; {pack} || {{ sleep 1; {pack}; }} || {{ sleep 1; {pack}; }}"
     code, said = await booting.run(sandbox, "read from the volume", script, WORK_S)
     if code != 0:
         raise SandboxError(f"{directory} could not be read from the volume: {said.strip()[-300:]}")
